@@ -1,0 +1,1 @@
+"""secretd: secrets that end on time."""
