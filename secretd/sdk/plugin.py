@@ -155,6 +155,7 @@ class DatabasePlugin(Protocol):
 
 
 Contract = Literal["database"]
+StructType = type[msgspec.Struct]
 
 
 class Plugin(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +164,6 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     type: str  # the name on the wire, e.g. postgresql-database-plugin
     sdk: int
     contract: Contract
-    config: type[msgspec.Struct]  # shape of the connection
-    role: type[msgspec.Struct]  # shape of what a role adds
+    config: StructType  # shape of the connection
+    role: StructType  # shape of what a role adds
     factory: Callable[[], DatabasePlugin]
