@@ -1,0 +1,1 @@
+"""Bytes to bytes: encryption, keys, seals and digests. No I/O, no clock."""
