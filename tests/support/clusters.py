@@ -85,18 +85,14 @@ class Cluster:
         finally:
             await connection.close()
 
-    async def template(self, name: str, fill: Callable[[asyncpg.Connection], Awaitable[object]]) -> str:
-        """A database to clone from, filled once in the whole run; returns its name."""
+    async def template(self, name: str, fill: Callable[[str], Awaitable[object]]) -> str:
+        """The name of a database to clone from; ``fill`` makes it by its address, once in the whole run."""
         done = self.folder.with_name(f"{self.folder.name}.{name}")
         with locked(done.with_suffix(".lock")):
             if not done.exists():
                 await self.execute(f'DROP DATABASE IF EXISTS "{name}"')
                 await self.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-                connection = await asyncpg.connect(self.dsn(name, tcp=False))
-                try:
-                    await fill(connection)
-                finally:
-                    await connection.close()
+                await fill(self.dsn(name))
                 done.touch()
         return name
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    import asyncpg
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--pg 15``: run everything on that major version instead of the newest."""
@@ -63,10 +61,10 @@ async def target_dsn(cluster: Cluster) -> AsyncIterator[str]:
         yield dsn
 
 
-async def _migrate(connection: asyncpg.Connection) -> None:
-    from secretd.storage.migrate import migrate  # noqa: PLC0415 - tests of lower layers need no storage
+async def _migrate(dsn: str) -> None:
+    from secretd.storage.migrate import migrate  # tests of lower layers need no storage
 
-    await migrate(connection)
+    await migrate(dsn)
 
 
 @pytest.fixture
