@@ -12,7 +12,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from secretd.sdk.errors import ConfigError
@@ -34,7 +34,7 @@ class Migration:
     """One file: its name without ``.sql``, and its text."""
 
     name: str
-    text: str
+    text: str = field(repr=False)
 
     @property
     def checksum(self) -> str:

@@ -236,6 +236,8 @@ class Pool:
         try:
             rows = await statement.fetch(*args)
         except BaseException as error:
+            if self._is_outdated(link, error):
+                return await self.fetch(name, *args)
             raise self._fail(link, error, query=name) from None
         self._give(link)
         return rows
@@ -246,6 +248,8 @@ class Pool:
         try:
             row = await statement.fetchrow(*args)
         except BaseException as error:
+            if self._is_outdated(link, error):
+                return await self.fetchrow(name, *args)
             raise self._fail(link, error, query=name) from None
         self._give(link)
         return row
@@ -256,6 +260,8 @@ class Pool:
         try:
             count = await statement.run(*args)
         except BaseException as error:
+            if self._is_outdated(link, error):
+                return await self.execute(name, *args)
             raise self._fail(link, error, query=name) from None
         self._give(link)
         return count
@@ -365,6 +371,17 @@ class Pool:
             self._idle.append(link)
             self._slots.release()
 
+    def _is_outdated(self, link: _Link, error: BaseException) -> bool:
+        """Whether a migration changed a prepared query's columns: the server refuses before it runs anything.
+
+        Then the connection is given up, and asking again is safe; each time one outdated connection fewer.
+        """
+        if not isinstance(error, asyncpg.InvalidCachedStatementError):
+            return False
+        link.broken = True
+        self._give(link)
+        return True
+
     def _fail(self, link: _Link, error: BaseException, *, query: str) -> BaseException:
         """Give the connection back, or close it, after an error; return what to raise."""
         known = isinstance(error, (*_DRIVER_ERRORS, ValueError))
@@ -373,9 +390,7 @@ class Pool:
             failure = link.fail(error, query=query)
         else:
             link.broken = True  # cancelled in mid-query, or a bug: no guessing about its state
-        if isinstance(error, asyncpg.InvalidCachedStatementError):
-            link.broken = True  # a migration changed the columns: prepare afresh
-        elif known and link.broken:
+        if known and link.broken:
             self._drop_idle()
         self._give(link)
         return failure
