@@ -59,7 +59,8 @@ class Address:
             "password": self.password.reveal() if self.password else None,
             "database": self.database,
             "passfile": self.passfile,
-            "target_session_attrs": self.target_session_attrs or ("read-write" if len(self.hosts) > 1 else None),
+            "target_session_attrs": self.target_session_attrs
+            or ("read-write" if len(self.hosts) > 1 else None),
         }
         if self.tls:  # asyncpg reads certificates and modes from a URL only
             found["dsn"] = "postgresql:///?" + urlencode(self.tls)

@@ -117,7 +117,7 @@ async def require_migrated(pool: Pool, *, migrations: Sequence[Migration] | None
         raise ConfigError(
             f"the database lacks migration {missing[0].name}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            hint="run `secretd migrate` with a role that may create tables, or set migrate = \"auto\"",
+            hint='run `secretd migrate` with a role that may create tables, or set migrate = "auto"',
         )
 
 

@@ -1,11 +1,11 @@
-"""Connections to Postgres: the one module that imports asyncpg.
+"""Connections to Postgres, lent by the query.
 
 Our own small pool, because asyncpg's costs four times the CPU of the query it carries (measured on a
 one-row read: 235 µs against 55 µs; it wraps each connection in a proxy and sends a reset on release).
 Ours keeps a stack of bare connections, each with its prepared statements by query name.
 
 1. A connection that is known to be closed is never lent.
-2. A statement is sent again only if it provably never ran: the connection failed before it was sent.
+2. A statement is sent again only if it provably never ran.
 3. A connection that failed, timed out or was cancelled in mid-query is closed, never lent again; its
    place is free once the server has let go, so that cancelled requests cannot outgrow the pool.
 4. Whatever the driver says becomes one of our errors, without its text.
@@ -17,39 +17,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import asyncpg  # type: ignore[import-untyped]
-
-from secretd.sdk.errors import ConfigError, SecretdError, StorageUnavailableError
+from secretd.sdk.errors import ConfigError, StorageUnavailableError
 from secretd.storage.address import Address, parse_address
-from secretd.storage.failures import is_login_refused, is_poisoned, sqlstate_of, translate
+from secretd.storage.driver import COMMAND_TIMEOUT, DRIVER_ERRORS, Link, Row, Statement, connect, never_ran
+from secretd.storage.failures import is_login_refused, sqlstate_of, translate
 from secretd.storage.queries import QUERIES, Query
 
-_CONNECT_TIMEOUT = 5.0  # seconds, each of these
-_ACQUIRE_TIMEOUT = 10.0
-_COMMAND_TIMEOUT = 15.0  # longer than statement_timeout: it only speaks when the network is dead
-_CLOSE_TIMEOUT = 2.0
+__all__ = ["Pool", "Row", "Runner", "Transaction"]
+
+_ACQUIRE_TIMEOUT = 10.0  # seconds
 _OLDEST_SERVER = 15
-_SETTINGS = {
-    "statement_timeout": "10s",
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "15s",
-    "jit": "off",  # compiling costs more than any query of ours runs
-}
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-
-
-class Row(Protocol):
-    """One answered row: columns by name or position. Its repr shows no value."""
-
-    def __getitem__(self, key: str | int, /) -> Any: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Any]: ...
-    def get(self, key: str, default: Any = None, /) -> Any: ...
-    def keys(self) -> Iterator[str]: ...
-    def values(self) -> Iterator[Any]: ...
-    def items(self) -> Iterator[tuple[str, Any]]: ...
 
 
 class Runner(Protocol):
@@ -60,95 +39,12 @@ class Runner(Protocol):
     async def execute(self, name: str, *args: object) -> int: ...
 
 
-class _Statement(Protocol):
-    async def fetch(self, *args: object) -> list[Row]: ...
-    async def fetchrow(self, *args: object) -> Row | None: ...
-    async def run(self, *args: object) -> int: ...
-
-
-class _Record(asyncpg.Record):  # type: ignore[misc]  # asyncpg is untyped
-    """asyncpg's own repr prints every value."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<Row {', '.join(self.keys())}>"
-
-
-class _Prepared:
-    """A statement that the server keeps for this connection."""
-
-    __slots__ = ("_statement", "fetch", "fetchrow")
-
-    def __init__(self, statement: Any) -> None:
-        self._statement = statement
-        self.fetch = statement.fetch  # bound once: the hot path pays for no wrapper
-        self.fetchrow = statement.fetchrow
-
-    async def run(self, *args: object) -> int:
-        await self._statement.fetch(*args)
-        return _count(self._statement.get_statusmsg())
-
-
-class _Unprepared:
-    """A statement sent whole each time: behind PgBouncer the next transaction has another server."""
-
-    __slots__ = ("_connection", "_text")
-
-    def __init__(self, connection: Any, text: str) -> None:
-        self._connection, self._text = connection, text
-
-    async def fetch(self, *args: object) -> list[Row]:
-        return cast("list[Row]", await self._connection.fetch(self._text, *args))
-
-    async def fetchrow(self, *args: object) -> Row | None:
-        return cast("Row | None", await self._connection.fetchrow(self._text, *args))
-
-    async def run(self, *args: object) -> int:
-        return _count(await self._connection.execute(self._text, *args))
-
-
-def _count(status: str) -> int:
-    """Rows affected, from a command tag such as ``INSERT 0 1``; 0 for tags without a number."""
-    last = status.rpartition(" ")[2]
-    return int(last) if last.isdecimal() else 0
-
-
-class _Link:
-    """One connection, its statements, and whether it may be lent again."""
-
-    __slots__ = ("broken", "connection", "is_closed", "prepares", "queries", "statements")
-
-    def __init__(self, connection: Any, *, queries: Mapping[str, Query], prepares: bool) -> None:
-        self.connection = connection
-        self.is_closed = connection.is_closed
-        self.queries = queries
-        self.prepares = prepares
-        self.statements: dict[str, _Statement] = {}
-        self.broken = False
-
-    async def prepare(self, name: str) -> _Statement:
-        text = self.queries[name].text
-        statement: _Statement
-        if self.prepares:
-            statement = _Prepared(await self.connection.prepare(text))
-        else:
-            statement = _Unprepared(self.connection, text)
-        self.statements[name] = statement
-        return statement
-
-    def fail(self, error: BaseException, *, query: str) -> SecretdError:
-        """Judge the connection by its error and return ours; a BaseException passes unchanged."""
-        self.broken = self.broken or is_poisoned(error)
-        return translate(error, query=query)
-
-
 class Transaction:
     """A transaction under way. For one task; commits when its block ends, rolls back on an error."""
 
     __slots__ = ("_link",)
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
 
     async def fetch(self, name: str, *args: object) -> list[Row]:
@@ -179,16 +75,16 @@ class Transaction:
                 "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true)",
                 str(milliseconds),
             )
-            await self._link.connection.execute(script, timeout=timeout + _COMMAND_TIMEOUT)
+            await self._link.connection.execute(script, timeout=timeout + COMMAND_TIMEOUT)
 
-    async def _statement(self, name: str) -> _Statement:
+    async def _statement(self, name: str) -> Statement:
         return self._link.statements.get(name) or await self._link.prepare(name)
 
     @contextlib.contextmanager
     def _judged(self, name: str) -> Iterator[None]:
         try:
             yield
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise self._link.fail(error, query=name) from None
         except asyncio.CancelledError:
             self._link.broken = True  # the server may still be at it
@@ -203,7 +99,7 @@ class Pool:
         self._pgbouncer = pgbouncer
         self._queries = dict(queries)
         self._slots = asyncio.Semaphore(size)
-        self._idle: list[_Link] = []  # a stack: the warmest connection first, the surplus goes cold
+        self._idle: list[Link] = []  # a stack: the warmest connection first, the surplus goes cold
         self._is_closed = False
         self._closing: set[asyncio.Task[None]] = set()  # awaited when the pool closes
 
@@ -236,7 +132,7 @@ class Pool:
         try:
             rows = await statement.fetch(*args)
         except BaseException as error:
-            if self._is_outdated(link, error):
+            if self._may_repeat(link, error):
                 return await self.fetch(name, *args)
             raise self._fail(link, error, query=name) from None
         self._give(link)
@@ -248,7 +144,7 @@ class Pool:
         try:
             row = await statement.fetchrow(*args)
         except BaseException as error:
-            if self._is_outdated(link, error):
+            if self._may_repeat(link, error):
                 return await self.fetchrow(name, *args)
             raise self._fail(link, error, query=name) from None
         self._give(link)
@@ -260,7 +156,7 @@ class Pool:
         try:
             count = await statement.run(*args)
         except BaseException as error:
-            if self._is_outdated(link, error):
+            if self._may_repeat(link, error):
                 return await self.execute(name, *args)
             raise self._fail(link, error, query=name) from None
         self._give(link)
@@ -286,7 +182,7 @@ class Pool:
         finally:
             self._give(link)
 
-    async def _begin(self) -> _Link:
+    async def _begin(self) -> Link:
         link = await self._take()
         for last in (False, True):
             try:
@@ -300,15 +196,15 @@ class Pool:
             link = await self._take()  # nothing has run yet, so another connection may try
         raise StorageUnavailableError
 
-    async def _commit(self, link: _Link) -> None:
+    async def _commit(self, link: Link) -> None:
         try:
             status = await link.connection.execute("COMMIT")
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise link.fail(error, query="commit") from None
         if status != "COMMIT":
             raise StorageUnavailableError("the transaction had failed and was rolled back")
 
-    async def _roll_back(self, link: _Link) -> None:
+    async def _roll_back(self, link: Link) -> None:
         if link.broken or link.is_closed():
             return
         try:
@@ -318,7 +214,7 @@ class Pool:
             if not isinstance(error, Exception):
                 raise
 
-    async def _ready(self, name: str) -> tuple[_Link, _Statement]:
+    async def _ready(self, name: str) -> tuple[Link, Statement]:
         """A connection and the statement on it. Preparing runs nothing, so a dead connection is replaced."""
         if name not in self._queries:
             raise KeyError(name)
@@ -338,7 +234,7 @@ class Pool:
         except BaseException as error:
             raise self._fail(link, error, query=name) from None
 
-    async def _take(self) -> _Link:
+    async def _take(self) -> Link:
         if self._is_closed:
             raise StorageUnavailableError("storage is closed")
         if self._slots.locked():
@@ -364,27 +260,24 @@ class Pool:
         except TimeoutError:
             raise StorageUnavailableError("every connection to storage is busy") from None
 
-    def _give(self, link: _Link) -> None:
+    def _give(self, link: Link) -> None:
         if link.broken or self._is_closed or link.is_closed():
             self._discard(link)
         else:
             self._idle.append(link)
             self._slots.release()
 
-    def _is_outdated(self, link: _Link, error: BaseException) -> bool:
-        """Whether a migration changed a prepared query's columns: the server refuses before it runs anything.
-
-        Then the connection is given up, and asking again is safe; each time one outdated connection fewer.
-        """
-        if not isinstance(error, asyncpg.InvalidCachedStatementError):
+    def _may_repeat(self, link: Link, error: BaseException) -> bool:
+        """Whether to ask again; gives up the connection then, so each time there is one bad one fewer."""
+        if not never_ran(error):
             return False
         link.broken = True
         self._give(link)
         return True
 
-    def _fail(self, link: _Link, error: BaseException, *, query: str) -> BaseException:
+    def _fail(self, link: Link, error: BaseException, *, query: str) -> BaseException:
         """Give the connection back, or close it, after an error; return what to raise."""
-        known = isinstance(error, (*_DRIVER_ERRORS, ValueError))
+        known = isinstance(error, DRIVER_ERRORS)
         failure: BaseException = error
         if known:
             failure = link.fail(error, query=query)
@@ -400,34 +293,20 @@ class Pool:
         while self._idle:
             self._idle.pop().connection.terminate()
 
-    def _discard(self, link: _Link) -> None:
+    def _discard(self, link: Link) -> None:
         task = asyncio.get_running_loop().create_task(self._end(link))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _end(self, link: _Link) -> None:
+    async def _end(self, link: Link) -> None:
         """Close one connection, cancelling what it runs; then its place is free."""
         try:
-            await link.connection.close(timeout=_CLOSE_TIMEOUT)
-        except Exception:  # noqa: BLE001  # however it ended, it is gone
-            link.connection.terminate()
+            await link.close()
         finally:
             self._slots.release()
 
-    async def _connect(self) -> _Link:
-        options: dict[str, Any] = {"server_settings": {"application_name": self._address.application_name}}
-        if self._pgbouncer:
-            options = {"statement_cache_size": 0}
-        else:
-            options["server_settings"] |= _SETTINGS
-        connection = await asyncpg.connect(
-            **self._address.arguments(),
-            **options,
-            timeout=self._address.connect_timeout or _CONNECT_TIMEOUT,
-            command_timeout=_COMMAND_TIMEOUT,
-            record_class=_Record,
-        )
-        return _Link(connection, queries=self._queries, prepares=not self._pgbouncer)
+    async def _connect(self) -> Link:
+        return await connect(self._address, pgbouncer=self._pgbouncer, queries=self._queries)
 
     async def _connect_first(self, *, deadline: float) -> None:
         delay = 0.05
@@ -435,14 +314,14 @@ class Pool:
             try:
                 link = await self._connect()
                 break
-            except (*_DRIVER_ERRORS, ValueError) as error:
+            except DRIVER_ERRORS as error:
                 _require_worth_waiting(error, left=deadline - time.monotonic())
             await asyncio.sleep(min(delay, max(0.0, deadline - time.monotonic())))
             delay = min(delay * 2, 2.0)
         await self._slots.acquire()
         try:
             await _check_server(link.connection)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise link.fail(error, query="check") from None
         finally:
             self._give(link)
