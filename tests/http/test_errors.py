@@ -92,7 +92,7 @@ def test_nothing_here_is_an_empty_list() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("canary"), KeyError("canary"), e.BarrierError("canary"), e.ConfigError("canary", hint="canary"),
+    [ValueError("canary"), KeyError("canary"), e.BarrierError("canary"), e.ConfigError("a", hint="b"),
      e.SecretdError("canary"), TimeoutError("canary")],
 )  # fmt: skip
 def test_inner_trouble_tells_nothing(error: Exception) -> None:
