@@ -16,12 +16,16 @@ from aiohttp.log import server_logger
 from aiohttp.web_protocol import RequestHandler
 
 from secretd.http.errors import error_answer
+from secretd.http.proxy import Preamble, ProxiedObject, is_trusted
 from secretd.http.verbs import VerbParser
 from secretd.sdk.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    import asyncio
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
+
+    from secretd.http.proxy import Network
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 _LEANT_ON: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
     (
         RequestHandler,
-        ("_parser", "_messages", "_reading_paused", "_max_msg_queue_size", "handle_error", "log_exception"),
+        ("_parser", "_messages", "_reading_paused", "_max_msg_queue_size", "handle_error", "force_close"),
     ),
     (
         HttpRequestParser,
@@ -115,26 +119,84 @@ class VerbHandler(RequestHandler):
         return response
 
 
+class ProxiedHandler(VerbHandler):
+    """One connection that comes through a proxy and begins with a PROXY header."""
+
+    __slots__ = ("_preamble", "_trusted", "source")
+
+    def __init__(self, *args: Any, trusted: Sequence[Network], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._trusted = trusted
+        self._preamble: Preamble | None = Preamble()
+        self.source: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Drop who is no trusted proxy; under TLS the header is read already."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        if not isinstance(peer, tuple) or not is_trusted(str(peer[0]), self._trusted):
+            self.force_close()
+            return
+        tls = transport.get_extra_info("ssl_object")
+        if isinstance(tls, ProxiedObject):
+            self.source, self._preamble = tls.preamble.source, None
+
+    def data_received(self, data: bytes) -> None:
+        """Take the header off the first bytes, then go on as any connection."""
+        if self._preamble is not None:
+            try:
+                data = self._preamble.take(data)
+            except ValueError:
+                self.force_close()
+                return
+            if self._preamble.source is None:
+                return
+            self.source, self._preamble = self._preamble.source, None
+        super().data_received(data)
+
+
 class VerbServer(web.Server):
-    """Makes a :class:`VerbHandler` for each connection."""
+    """Makes the protocol of each connection: proxied if ``trusted_proxies`` is not None."""
+
+    def __init__(self, handler: Handler, *, trusted_proxies: Sequence[Network] | None, **server: Any) -> None:
+        super().__init__(handler, **server)
+        self._trusted_proxies = trusted_proxies
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return VerbHandler(self, loop=self._loop, **self._kwargs)
+        if self._trusted_proxies is None:
+            return VerbHandler(self, loop=self._loop, **self._kwargs)
+        return ProxiedHandler(self, trusted=self._trusted_proxies, loop=self._loop, **self._kwargs)
 
 
 class VerbRunner(web.ServerRunner):
     """Runs one handler for all requests. Sites are aiohttp's, or ``tls.TLSSite``.
 
-    The handler gets a ``web.BaseRequest`` and is cancelled when its client has gone. Raises ConfigError
-    at once if aiohttp is not the one this was built on.
+    The handler gets a ``web.BaseRequest`` and is cancelled when its client has gone. With
+    ``trusted_proxies`` every connection must begin with a PROXY header and come from one of them.
+    Spans are seconds; an idle or half-sent request is dropped after ``keepalive_timeout``.
+    Raises ConfigError at once if aiohttp is not the one this was built on.
     """
 
     __slots__ = ()
 
-    def __init__(self, handler: Handler, *, shutdown_timeout: float = 3.0, **server: Any) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        shutdown_timeout: float = 3.0,
+        keepalive_timeout: float = 300.0,
+        trusted_proxies: Sequence[Network] | None = None,
+        **server: Any,
+    ) -> None:
         require_private_names()
         if not any(isinstance(item, QuietFilter) for item in server_logger.filters):
             server_logger.addFilter(QuietFilter())
-        made = VerbServer(handler, handler_cancellation=True, **{**server, **_FIXED})
+        made = VerbServer(
+            handler,
+            trusted_proxies=trusted_proxies,
+            handler_cancellation=True,
+            keepalive_timeout=keepalive_timeout,
+            **{**server, **_FIXED},
+        )
         super().__init__(made, shutdown_timeout=shutdown_timeout)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 
 from secretd.http.openssl import make_accepting_context
+from secretd.http.proxy import ProxiedContext, ProxiedObject
 from secretd.sdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class ChainObject(ssl.SSLObject):
         ]
 
 
+class ProxiedChainObject(ProxiedObject, ChainObject):
+    """One that asks for certificates, behind a proxy."""
+
+
+_OBJECTS: Final = {
+    (True, False): ChainObject,
+    (False, True): ProxiedObject,
+    (True, True): ProxiedChainObject,
+}
+
+
 def peer_chain(transport: asyncio.BaseTransport | None) -> list[bytes]:
     """Return the chain a request's client showed (``request.transport``), leaf first, as DER; [] without one.
 
@@ -65,8 +77,12 @@ def server_context(
     min_version: str = "1.2",
     client_certs: str = "none",
     client_ca: Path | None = None,
+    proxied: bool = False,
 ) -> ssl.SSLContext:
-    """Return the context of a listener; raises ConfigError naming the key that is wrong."""
+    """Return the context of a listener; ``proxied`` expects a PROXY header before each hello.
+
+    Raises ConfigError naming the key that is wrong.
+    """
     if min_version not in _VERSIONS:
         raise ConfigError("listener: tls_min_version is unknown", hint='use "1.2" or "1.3"')
     if client_certs not in _MODES:
@@ -77,19 +93,21 @@ def server_context(
         )
     asks = client_certs != "none"
     stock = not asks or client_ca is not None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if stock else make_accepting_context()
+    kind = ProxiedContext if proxied else ssl.SSLContext
+    context = kind(ssl.PROTOCOL_TLS_SERVER) if stock else make_accepting_context(kind)
     context.minimum_version = _VERSIONS[min_version]
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     if asks:
         _ask(context, _MODES[client_certs])
+    if asks or proxied:
+        context.sslobject_class = _OBJECTS[asks, proxied]
     reload_context(context, cert, key, client_ca=client_ca)
     return context
 
 
 def _ask(context: ssl.SSLContext, mode: ssl.VerifyMode) -> None:
     context.verify_mode = mode
-    context.sslobject_class = ChainObject
     context.options |= ssl.OP_NO_TICKET  # from a ticket no chain is shown: every login must see it
     context.num_tickets = 0
 
