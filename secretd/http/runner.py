@@ -8,6 +8,7 @@ Here each of these is a fixed sentence, the class of the exception and the line 
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -113,7 +114,7 @@ class VerbHandler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         error = InvalidRequestError("bad request") if status < _OURS else exc or RuntimeError()
-        answer = error_answer(error)
+        answer = error_answer(error, request_id=str(uuid.uuid4()))
         response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
         response.force_close()
         return response

@@ -244,6 +244,7 @@ async def test_a_malformed_header_is_told_to_nobody(caplog: pytest.LogCaptureFix
             status, fields, body = (await exchange(port, *packets, answers=2))[-1]
             assert (status, fields["content-type"]) == (400, "application/json")
             assert json.loads(body)["errors"] == ["bad request"]
+            assert json.loads(body)["request_id"]
             assert b"canary" not in body
     assert "canary" not in caplog.text
 
