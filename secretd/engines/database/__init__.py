@@ -1,0 +1,1 @@
+"""Logins of databases, leased: Vault's ``database`` engine over plugins that run out of process."""
