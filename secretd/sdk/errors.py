@@ -35,12 +35,6 @@ class InvalidRequestError(SecretdError):
     code = "invalid_request"
 
 
-class UnsupportedPathError(InvalidRequestError):
-    """unsupported path"""
-
-    code = "unsupported_path"
-
-
 class UnsupportedOperationError(SecretdError):
     """unsupported operation"""
 
@@ -57,6 +51,12 @@ class NoHandlerError(NotFoundError):
     """no handler for route"""
 
     code = "no_handler"
+
+
+class UnsupportedPathError(NotFoundError):
+    """unsupported path"""
+
+    code = "unsupported_path"
 
 
 class PermissionDeniedError(SecretdError):

@@ -31,11 +31,13 @@ class Path:
 
     ``exists``: asked for UPDATE rows; False makes the operation a CREATE for the policies.
     ``sudo``: needs the sudo capability as well. ``open``: needs no token. ``takes_any``: every field of
-    the body is data (KV v1), so none is unknown. ``max_bytes``: this row's own body limit.
+    the body is data (KV v1), so none is unknown. ``while_sealed``: answers without token, audit or storage's
+    keys, sealed or not (health, unseal). ``max_bytes``: this row's own body limit.
     """
 
     __slots__ = (
         "exists", "fields", "handler", "known", "max_bytes", "open", "operation", "pattern", "regex", "sudo", "takes_any",
+        "while_sealed",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +51,7 @@ class Path:
         sudo: bool = False,
         open: bool = False,  # noqa: A002 -- the word of the house for "no token"
         takes_any: bool = False,
+        while_sealed: bool = False,
         max_bytes: int = 0,
     ) -> None:
         self.operation = operation
@@ -59,6 +62,7 @@ class Path:
         self.sudo = sudo
         self.open = open
         self.takes_any = takes_any
+        self.while_sealed = while_sealed
         self.max_bytes = max_bytes
         self.regex = re.compile(_regex(pattern))
         info = msgspec.structs.fields(fields)

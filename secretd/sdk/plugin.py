@@ -22,12 +22,22 @@ SDK_VERSION = 1
 Outcome = Literal["absent", "busy", "present", "error"]
 
 
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """``[targets]`` of the configuration: how far and how long a plugin may reach. Seconds; CIDR texts."""
+
+    deadline: float = 10.0
+    connect_timeout: float = 3.0
+    concurrency: int = 4
+    deny_networks: tuple[str, ...] = ()
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A connection that was understood, without any I/O.
 
     ``config`` is what to store and to pass to the calls below (secrets included: it goes behind the
     barrier), ``shown`` what a read answers (never a password), ``name`` a label for people
-    (``host:5432/app``), ``identity`` what makes it another target when it changes.
+    (``host:5432/app``), ``identity`` what makes it another target when it changes; ``config["identity"]``,
+    where a plugin sets it, lets the daemon bound the concurrency of one target across its passwords.
     """
 
     name: str
@@ -35,6 +45,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
     shown: dict[str, Any]
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without ``config``: it holds the admin's password."""
+        return f"Target(name={self.name!r})"
 
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +78,7 @@ class NewUser(msgspec.Struct, frozen=True, kw_only=True):
     fence_key: int  # signed 64 bit
     target_deadline: datetime
     valid_until: datetime
+    password_bits: float = 0.0  # entropy of the policy that made the password; 0 = not known
 
 
 class RenewUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +98,7 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     statements: tuple[str, ...] = ()
     fence_key: int
     target_deadline: datetime
+    password_bits: float = 0.0
 
 
 class DoomedUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +145,9 @@ class DatabasePlugin(Protocol):
     async def describe(self, config: dict[str, Any]) -> Target:
         """Understand a connection's fields. No I/O; InvalidRequestError names the bad field."""
 
+    async def lint(self, config: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
+        """Judge a role's statements without I/O: InvalidRequestError, or warnings for the role's writer."""
+
     async def verify(self, config: dict[str, Any]) -> TargetState:
         """Log in as the admin and look."""
 
@@ -166,4 +185,4 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     contract: Contract
     config: StructType  # shape of the connection
     role: StructType  # shape of what a role adds
-    factory: Callable[[], DatabasePlugin]
+    factory: Callable[[Reach], DatabasePlugin]

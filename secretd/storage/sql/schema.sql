@@ -165,8 +165,8 @@ CREATE TABLE audit_heads (
   device text NOT NULL,
   namespace_id bigint NOT NULL DEFAULT 0,
   sequence bigint NOT NULL,
-  chain bytea NOT NULL,
-  written_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+  chain text NOT NULL,
+  line_time text NOT NULL, -- as the line says it
   PRIMARY KEY (node_id, device)
 );
 

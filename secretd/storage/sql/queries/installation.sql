@@ -67,13 +67,14 @@ DELETE FROM nodes WHERE heartbeat_time < clock_timestamp() - make_interval(secs 
 -- $1 node id
 -- $2 device
 -- $3 sequence
--- $4 chain value
-INSERT INTO audit_heads (node_id, device, sequence, chain) VALUES ($1, $2, $3, $4)
+-- $4 chain value in hex
+-- $5 the line's time
+INSERT INTO audit_heads (node_id, device, sequence, chain, line_time) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (node_id, device) DO UPDATE
-SET sequence = excluded.sequence, chain = excluded.chain, written_time = clock_timestamp()
+SET sequence = excluded.sequence, chain = excluded.chain, line_time = excluded.line_time
 WHERE audit_heads.sequence <= excluded.sequence;
 
 -- name: list_audit_heads
 -- All heads of a device's chains.
 -- $1 device, or '' for all
-SELECT node_id, device, sequence, chain, written_time FROM audit_heads WHERE $1::text = '' OR device = $1;
+SELECT node_id, device, sequence, chain, line_time FROM audit_heads WHERE $1::text = '' OR device = $1;

@@ -88,8 +88,8 @@ WITH mount AS MATERIALIZED (SELECT id FROM mounts WHERE id = $4 AND state = 'act
 role AS MATERIALIZED (SELECT key FROM entries WHERE namespace_id = $2 AND key = $16 FOR SHARE)
 INSERT INTO tokens (id, namespace_id, accessor, mount_id, display_name, path, policies, metadata, entity_id, is_renewable,
   creation_ttl, period, explicit_max_ttl, expire_time, max_expire_time, num_uses, uses_left)
-SELECT $1, $2, $3, mount.id, $5, $6, $7::text[], $8::jsonb, $9, $10, $11, $12, $13,
-  clock_timestamp() + make_interval(secs => $11), CASE WHEN $14::bigint > 0 THEN clock_timestamp() + make_interval(secs => $14) END, $15::int, $15
+SELECT $1, $2, $3, mount.id, $5, $6, $7::text[], $8::jsonb, $9, $10, $11::bigint, $12, $13,
+  clock_timestamp() + make_interval(secs => $11::bigint), CASE WHEN $14::bigint > 0 THEN clock_timestamp() + make_interval(secs => $14) END, $15::int, $15
 FROM mount WHERE $16 = '' OR EXISTS (SELECT FROM role)
 RETURNING expire_time, extract(epoch FROM expire_time - clock_timestamp())::float8 AS ttl;
 
