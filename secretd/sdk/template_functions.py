@@ -86,13 +86,13 @@ def _truncate(_scope: Scope, length: int, value: Text) -> Text:
 
 
 def _truncate_sha256(_scope: Scope, length: int, value: Text) -> Text:
-    """Vault's: a text that is too long ends in eight digits of its hash."""
+    """Vault's: a text that is too long ends in eight digits of the hash of what was cut."""
     if length <= 8:
         raise ValueError("truncate_sha256 of a template leaves room for more than its 8 digits")
     if len(value.text) <= length:
         return value
-    kept = value.cut(length - 8)
-    return join_texts([kept, _digest(value, length=8, bits=sum(value.bits[length - 8 :]))])
+    kept, rest = value.cut(length - 8), Text(value.text[length - 8 :], value.bits[length - 8 :])
+    return join_texts([kept, _digest(rest, length=8, bits=sum(rest.bits))])
 
 
 def _recase(change: Callable[[str], str]) -> Function:

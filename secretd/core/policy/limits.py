@@ -1,7 +1,8 @@
 """What a rule demands of a request's parameters and of its wrapping, and how such demands add up.
 
 Adding follows Vault, surprises included: a rule without ``allowed_parameters`` does not lift those of
-another on the same path, and of two wrapping TTLs the shorter counts.
+another on the same path, and of two wrapping TTLs the shorter counts. Two differences, on purpose: a number in
+an allowed list matches that number (Vault's never matches), and a denied value is found in lists and texts too.
 """
 
 from __future__ import annotations
