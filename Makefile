@@ -73,7 +73,7 @@ $(STAMP): requirements.lock pyproject.toml $(PLUGINS)
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@rm -f $(STAMP)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
 		$(foreach folder,. $(patsubst %/pyproject.toml,%,$(PLUGINS)),-e ./$(folder))
 	@touch $(STAMP)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -188,6 +190,29 @@ async def test_settings_and_roles_reach_the_server(tmp_path: Path) -> None:
         assert (
             await _ask(server.dsn(tcp=True, user="guest", password="p/@:"), "SELECT current_user") == "guest"
         )  # noqa: S106
+
+
+async def test_root_without_user_namespaces_drops_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL refuses root: where no user namespace is to be had, the server runs as nobody, still private."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None or not _reachable(find_binaries()):
+        pytest.skip("needs root, setpriv, and an installation that everybody may read")
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "bin").mkdir()
+        (Path(place) / "bin" / "setpriv").symlink_to(setpriv)
+        Path(place).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{place}/bin")  # no unshare there
+        for _ in range(2):
+            async with EmbeddedPostgres(Path(place) / "pg") as server:
+                assert Path(f"/proc/{server.pid}").stat().st_uid == 65534
+                assert await _ask(server.dsn(), "SELECT 1") == 1
+                assert _mode(Path(place) / "pg" / "data") == 0o700
+                assert _mode(Path(place) / "pg" / "password") == 0o600
+
+
+def _reachable(path: Path) -> bool:
+    """May everybody pass through all of these folders?"""
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 
 def test_a_missing_wheel_is_an_error_that_names_the_extra() -> None:
