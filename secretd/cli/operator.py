@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from secretd.cli.base import VerbGroup, pass_session
-from secretd.cli.errors import LocalError, ServerSaidNoError
+from secretd.cli.errors import EXIT_SERVER, LocalError
 from secretd.cli.output import Table, View, pairs_table
 from secretd.cli.session import Session, take_secret
 from secretd.cli.status import show_seal
@@ -64,7 +64,7 @@ def _show_init_status(session: Session) -> None:
     sentence = "The server is initialised" if is_done else "The server is not initialised"
     session.show(answer, View(document=answer.body, fields=answer.body, blocks=[sentence], raw=answer.raw))
     if not is_done:
-        raise ServerSaidNoError("it is not initialised", hint="`secretd operator init`")
+        raise click.exceptions.Exit(EXIT_SERVER)
 
 
 def _init_body(session: Session, given: dict[str, int | None]) -> dict[str, int]:

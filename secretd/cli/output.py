@@ -129,7 +129,8 @@ def _plain(table: Table) -> str:
     rows = [table.headers, ["-" * len(header) for header in table.headers], *table.rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.headers))]
     lines = [
-        _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(" ")
+        for row in rows
     ]
     return "\n".join([table.title, *lines] if table.title else lines) + "\n"
 
