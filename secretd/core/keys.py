@@ -23,6 +23,10 @@ class InstallationKeys(msgspec.Struct, frozen=True):
     audit: bytes
     chain: bytes
 
+    def hash_token(self, token: str) -> bytes:
+        """What a token is stored and looked up as."""
+        return keyed_hash(self.token, token)
+
     def __repr__(self) -> str:
         return "InstallationKeys(…)"
 
@@ -44,12 +48,13 @@ class Keys:
 
     def hash_token(self, token: str) -> bytes:
         """What a token is stored and looked up as."""
-        return keyed_hash(self.loaded.token, token)
+        return self.loaded.hash_token(token)
 
-    async def create(self, runner: Runner) -> None:
-        """Make them, at initialisation."""
+    async def create(self, runner: Runner) -> InstallationKeys:
+        """Make and return them, at initialisation."""
         keys = InstallationKeys(*(secrets.token_bytes(32) for _ in range(3)))
         await EntryView(runner, self._barrier, prefix="core/").put(_KEY, encode(keys), version=0)
+        return keys
 
     async def load(self) -> None:
         """Read them, when the barrier is open."""

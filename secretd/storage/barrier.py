@@ -42,10 +42,15 @@ class Barrier:
         return self._keyring
 
     async def create(self, runner: Runner, root_key: bytes) -> None:
-        """Store a first keyring under this root key, inside the transaction of an initialisation."""
+        """Store a first keyring under this root key, inside the transaction of an initialisation.
+
+        The barrier is open afterwards, for the transaction's other writes; the caller closes it.
+        """
         keyring = Keyring.generate(self._clock.now().timestamp())
         if not await runner.execute("insert_seal_record", _KEYRING, keyring.wrap(root_key)):
             raise ConflictError("the store is initialised already")
+        self._keyring = keyring
+        self._root_key = root_key
 
     async def open(self, root_key: bytes) -> None:
         """Load the keyring; BarrierError if the root key is not the one."""
