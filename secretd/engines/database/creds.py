@@ -36,6 +36,7 @@ from secretd.sdk.secret_type import VALID_UNTIL_GRACE, Birth, Doomed, End, Plan,
 from secretd.sdk.storage import View, decode, find
 
 _GRACE = timedelta(seconds=VALID_UNTIL_GRACE)
+_SKEW = 1.0  # seconds; less is the measurement's own error
 
 
 class Private(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ async def issue(system: System, view: View, birth: Birth) -> dict[str, Any]:
     try:
         await system.database_plugin(private.target.plugin).create_user(private.target.config, user)
     except SecretdError as error:
-        if is_too_late(error):
+        if _may_be_late(error):
             await _measure_again(system, view, frozen.target_id, private.target)
         raise
     return {"username": plan.account_name, "password": private.password.reveal()}
@@ -154,15 +155,19 @@ def batch_key(recipe: bytes) -> str:
     return decode(recipe, Frozen).target_id
 
 
-def is_too_late(error: SecretdError) -> bool:
-    """Whether the target's clock was past the deadline: the offset that we knew may be wrong."""
-    return isinstance(error, ClockError) or error.code == ClockError.code
+def _may_be_late(error: SecretdError) -> bool:
+    """Whether the target's clock may have been past the deadline, so that the offset we know is wrong.
+
+    A target that refuses says in one class why: its clock, or anything else. Silence is another class.
+    """
+    return isinstance(error, ClockError) or type(error) is TargetError
 
 
 async def _measure_again(system: System, view: View, target_id: str, target: Target) -> None:
     try:
         offset, _ = await measure(system, target)
-        await store_offset(view, target_id, offset)
+        if abs(offset - (target.offset or 0.0)) > _SKEW:
+            await store_offset(view, target_id, offset)
     except SecretdError:
         return  # the error that brought us here says more
 

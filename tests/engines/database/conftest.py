@@ -1,0 +1,86 @@
+"""The database engine on real storage. The target is a double: what it was asked and how it answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from secretd.engines.database.engine import ENGINE
+from secretd.sdk.errors import InvalidRequestError, SecretdError
+from secretd.sdk.plugin import DoomedUser, NewUser, Recipe, RenewUser, Target, TargetState, Verdict
+from support.mounted import Mounted, mounted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Double:
+    """A DatabasePlugin that remembers. ``failure`` is raised by every call that would reach the target."""
+
+    def __init__(self) -> None:
+        self.failure: SecretdError | None = None
+        self.verifications: list[dict[str, Any]] = []
+        self.created: list[tuple[dict[str, Any], NewUser]] = []
+        self.renewed: list[RenewUser] = []
+        self.deleted: list[tuple[dict[str, Any], tuple[DoomedUser, ...]]] = []
+        self.ahead = 0.0
+
+    async def describe(self, config: dict[str, Any]) -> Target:
+        if "connection_url" not in config:
+            raise InvalidRequestError("connection_url is missing")
+        url = config["connection_url"]
+        shown = {"connection_url": url, "username": config.get("username", "")}
+        kept = {name: value for name, value in config.items() if name in {"connection_url", "password"}}
+        if "scram_iterations" in config:
+            kept["scram_iterations"] = int(config["scram_iterations"])
+        return Target(name=url, identity=url, config=kept, shown=shown, warnings=("be careful",))
+
+    async def lint(self, config: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
+        if any("syntax" in text for text in recipe.creation):
+            raise InvalidRequestError("creation_statements: unterminated string")
+        return ("grants on all tables grow without end",) if any("ALL" in t for t in recipe.creation) else ()
+
+    async def verify(self, config: dict[str, Any]) -> TargetState:
+        self._reach()
+        self.verifications.append(config)
+        now = datetime.now(UTC) + timedelta(seconds=self.ahead)
+        return TargetState(clock=now, version="18.6", is_superuser=False)
+
+    async def create_user(self, config: dict[str, Any], user: NewUser) -> None:
+        self._reach()
+        self.created.append((config, user))
+
+    async def renew_user(self, config: dict[str, Any], user: RenewUser) -> datetime:
+        self._reach()
+        self.renewed.append(user)
+        return user.valid_until
+
+    async def delete_users(
+        self, config: dict[str, Any], users: tuple[DoomedUser, ...]
+    ) -> tuple[Verdict, ...]:
+        self._reach()
+        self.deleted.append((config, users))
+        return tuple(Verdict(name=user.name, outcome="absent", past=True) for user in users)
+
+    def _reach(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+PLUGIN = "postgresql-database-plugin"
+
+
+@pytest.fixture
+def target() -> Double:
+    """The double behind ``postgresql-database-plugin``."""
+    return Double()
+
+
+@pytest.fixture
+async def database(storage_dsn: str, target: Double) -> AsyncIterator[Mounted]:
+    """An empty database mount."""
+    async with mounted(ENGINE, storage_dsn) as mount:
+        mount.system.plugins[PLUGIN] = target
+        yield mount
