@@ -1,0 +1,1 @@
+"""A small store of each token's own."""

@@ -1,0 +1,1 @@
+"""Versioned (v2) and plain (v1) key-value storage."""
