@@ -57,3 +57,9 @@ class Parts:
     renewer: Renewer
     revoker: Revoker
     engine_of: EngineOf
+
+    async def forget_cubbyhole(self, token_id: bytes) -> None:
+        """Remove what a token kept for itself alone."""
+        route = self.caches.router.by_path("cubbyhole/")
+        if route is not None:
+            await self.mounts.view(route.mount.id).delete_prefix(token_id.hex() + "/")

@@ -40,6 +40,7 @@ from secretd.sdk.errors import (
     SealedError,
     SecretdError,
 )
+from secretd.sdk.fields import Sensitive
 from secretd.sdk.path import Path
 from secretd.sdk.request import ANONYMOUS, HELP, LIST, UPDATE, Call, Caller, Operation, Request
 from secretd.sdk.response import Response
@@ -152,6 +153,22 @@ class Pipeline:
             await self._count_use(way)
         await self._faults.reach("5.answered")
         return response  # (10)
+
+    def body_limit(self, path: str, operation: Operation) -> int:
+        """The bytes that a route declares to need; 0 = no more than any other. Asks no storage."""
+        try:
+            route, rest = self._caches.router.find(path)
+            row, _ = route.table.find(operation, rest)
+        except SecretdError:
+            return 0
+        return 0 if row.open else row.max_bytes
+
+    async def is_good(self, token: Sensitive | None) -> bool:
+        """Whether this token may send a large body at all."""
+        if token is None or not self._lifecycle.is_open:
+            return False
+        _, row = await self._tokens.look(self._keys.hash_token(token.reveal()))
+        return row is not None
 
     async def undelivered(self, response: Response) -> None:
         """The answer could not be written: what it gave out is held by nobody."""

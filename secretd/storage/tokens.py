@@ -181,9 +181,9 @@ class Tokens:
                 return 0, []
             return len(found), await end_trees(transaction, found, generation=generation, reason="token expired")
 
-    async def delete_ended(self, age: float, limit: int) -> int:
-        """Forget tokens that ended long ago."""
-        return len(await self._pool.fetch("delete_ended_tokens", age, limit))
+    async def delete_ended(self, age: float, limit: int) -> list[bytes]:
+        """Forget tokens that ended long ago; their ids, so that their cubbyholes can follow."""
+        return [row[0] for row in await self._pool.fetch("delete_ended_tokens", age, limit)]
 
 
 async def end_trees(
