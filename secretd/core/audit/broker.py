@@ -127,12 +127,13 @@ class AuditBroker:
         for slot in self._slots.values():
             slot.reopen()
 
-    async def close(self) -> None:
-        """Write what is pending and close the devices."""
+    async def close(self) -> list[AuditHead]:
+        """Write what is pending and close the devices; their last heads, as :meth:`heads`."""
         self._flush()
         slots, self._slots = list(self._slots.values()), {}
         for slot in slots:
             await slot.close(self._deadline)
+        return [head for slot in slots for head in slot.take_heads()]
 
     def _require_free(self, spec: DeviceSpec) -> None:
         for taken in (*self.devices(), *self._opening):

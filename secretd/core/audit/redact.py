@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from secretd.sdk.fields import Sensitive, encode_sealed
+from secretd.sdk.fields import Duration, Sensitive, encode_sealed
 
 KEY_BYTES = 32
 MAX_LEAVES = 4096  # then a container is one HMAC: a hostile body must not hold the loop (CVE-2025-6203)
@@ -27,9 +27,11 @@ _opaque = msgspec.json.Encoder(enc_hook=encode_sealed, order="deterministic")
 
 def as_text(value: bool | float | None) -> str:
     """A scalar as JSON writes it, so that an operator can type it into `sys/audit-hash`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = int(value)  # a Duration, which msgspec does not know
     try:
         return msgspec.json.encode(value).decode()
-    except OverflowError:  # an integer that JSON's writer refuses
+    except (OverflowError, ValueError):  # an integer of thousands of digits
         return hex(value) if isinstance(value, int) else ""
 
 
@@ -96,7 +98,7 @@ class _Walk:
 
     def _member(self, key: Any, value: Any, depth: int) -> Any:
         if self.clear and key in self.clear and _is_plain(value):
-            return value
+            return int(value) if isinstance(value, Duration) else value
         return self.visit(value, depth)
 
     def _key(self, key: Any) -> str:
@@ -115,6 +117,6 @@ class _Walk:
 
 
 def _is_plain(value: object) -> bool:
-    if isinstance(value, int):
+    if type(value) is int or isinstance(value, Duration):
         return -_WIDEST <= value < _WIDEST
-    return value is None or isinstance(value, (str, float))
+    return value is None or type(value) in (str, float, bool)

@@ -163,9 +163,11 @@ class Checker:
 
     def _settle_odd(self, line: Line | None) -> None:
         """Bytes that are no line are fine if the line after them, a marker, vouches for them."""
-        if not self._odd_bytes:
-            return
         torn = line.torn if line is not None and line.is_marker else None
+        if not self._odd_bytes:
+            if torn is not None:
+                self._find("missing", line, "the torn bytes that it vouches for are not here")
+            return
         if torn is not None and (torn.bytes, torn.sha256) == (self._odd_bytes, self._odd_hash.hexdigest()):
             self.report.notes.append(f"{self._file}:{self._odd_line}: {torn.bytes} bytes of a torn line")
         elif line is None and self._is_open and self._odd_line == self._number:
