@@ -79,7 +79,7 @@ def list_(session: Session, *, detailed: bool) -> None:
 def verify(file: Path, config: Path | None, storage: str | None) -> int:
     """Check an audit file for edits, drops, reordering and a cut tail. Exit code 2: it was tampered with."""
     # The chain key and the heads are the daemon's: this one verb runs its code, where the file lies.
-    from secretd.server.audit_verify import main  # noqa: PLC0415
-    from secretd.server.options import AuditVerifyOptions, sensitive  # noqa: PLC0415
+    from secretd.server.audit_verify import main
+    from secretd.server.options import AuditVerifyOptions, sensitive
 
     return int(main(AuditVerifyOptions(file=file, config=config, storage=sensitive(storage))))

@@ -175,7 +175,7 @@ def pass_session(function: Callable[..., None]) -> Callable[..., None]:
     """Give a verb its :class:`~secretd.cli.session.Session`, closed when the verb is done."""
 
     def run(*args: Any, **kwargs: Any) -> None:
-        from secretd.cli.session import Session  # noqa: PLC0415 - help needs no HTTP client
+        from secretd.cli.session import Session  # help needs no HTTP client
 
         with Session(click.get_current_context().ensure_object(Flags)) as session:
             function(session, *args, **kwargs)

@@ -32,8 +32,8 @@ def completion(context: click.Context, shell: str) -> None:
 @click.command("version", cls=Verb, examples="secretd version")
 def version() -> None:
     """Print this program's version; the server's is in `secretd status`."""
-    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - 20 ms that help need not pay
-    from importlib.metadata import version as find_version  # noqa: PLC0415
+    from importlib.metadata import PackageNotFoundError  # 20 ms that help need not pay
+    from importlib.metadata import version as find_version
 
     try:
         click.echo(f"secretd {find_version('secretd')}")

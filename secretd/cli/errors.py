@@ -71,7 +71,7 @@ def _reasons(error: SecretdError) -> list[str]:
         warnings = error.answer.body.get("warnings")
         said = [line for reason in error.reasons for line in _sentences(reason)]
         said += list(map(str, warnings)) if isinstance(warnings, list) else []
-        return said or (["nothing is stored there"] if error.status == 404 else [])  # noqa: PLR2004
+        return said or (["nothing is stored there"] if error.status == 404 else [])
     reason = getattr(error, "reason", "")
     return [str(reason)] if reason else []
 

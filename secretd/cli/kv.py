@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from secretd.cli.session import Session
     from secretd.client.http import Answer
 
-    pass
 
 mount_option = click.option("--mount", metavar="PATH", help="Where the engine is; then PATH is below it.")
 versions_option = click.option("--versions", required=True, metavar="N,N…", help="Versions, by comma.")
@@ -45,7 +44,7 @@ class Place:
 
     def require_v2(self, verb: str) -> None:
         """Raise LocalError on version 1, which keeps no versions and no metadata."""
-        if self.version < 2:  # noqa: PLR2004 - the engine's version
+        if self.version < 2:  # the engine's version
             raise LocalError(
                 f"`kv {verb}` needs version 2 of the engine, and {self.mount} is version 1",
                 hint=f"upgrade it: `secretd secrets tune -version=2 {self.mount}`",
@@ -205,7 +204,7 @@ def _patch(
             return session.send("PATCH", place.at("data"), body={"data": change, "options": options})
         except RefusedError as error:
             # Older servers know no PATCH; a 403 is a policy's word and is not worked around.
-            if method == "patch" or error.status != 405:  # noqa: PLR2004
+            if method == "patch" or error.status != 405:
                 raise
     current = session.look("GET", place.at("data"))
     merged = _merge(current.data.get("data") or {}, change)
@@ -239,7 +238,7 @@ def list_(session: Session, path: str, mount: str | None) -> None:
     try:
         answer = session.send("LIST", place.at("metadata"))
     except RefusedError as error:
-        if error.status == 404 and not error.reasons:  # noqa: PLR2004 - an empty LIST
+        if error.status == 404 and not error.reasons:  # an empty LIST
             raise ServerSaidNoError(f"nothing is under {place.mount}{place.below}") from None
         raise
     show_keys(session, answer, path=f"{place.mount}{place.below}")

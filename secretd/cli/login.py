@@ -93,6 +93,7 @@ def _by_token(session: Session, values: tuple[str, ...]) -> Answer:
 def _by_auth(session: Session, method: str, values: tuple[str, ...], *, where: str) -> Answer:
     given = parse_values(values)
     path, body = _REQUESTS[method](given, where)
+    session.act_as(None)
     return session.send("PUT", path, body=body, private=True)
 
 
@@ -128,9 +129,9 @@ def _keep(session: Session, token: str) -> None:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(token)
-            os.replace(name, target)  # noqa: PTH105 - both are paths of our own
+            os.replace(name, target)
         except BaseException:
-            os.unlink(name)  # noqa: PTH108
+            os.unlink(name)
             raise
     except OSError as error:
         raise LocalError(

@@ -10,7 +10,6 @@ import click
 from secretd.cli.base import VerbGroup
 from secretd.sdk.errors import SecretdError
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _VERBS = {
     "status": ("secretd.cli.status:status", "Show whether the server is initialised and unsealed."),
     "login": ("secretd.cli.login:login", "Log in and keep the token for later commands."),
@@ -63,16 +62,20 @@ def run(args: list[str] | None = None) -> int:
         click.echo(error.ctx.get_help(), err=True)
         return 1
     except (SecretdError, click.ClickException) as error:
-        from secretd.cli.errors import report  # noqa: PLC0415 - success needs no HTTP errors
+        from secretd.cli.errors import report  # success needs no HTTP errors
 
         return report(error)
     except BrokenPipeError:
         # The reader left, as `head` does; Python's own flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        from secretd.cli.errors import LocalError, report
+
+        return report(LocalError(f"the system refused: {error.strerror or type(error).__name__}"))
     except click.Abort:
         click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
+        return 1
 
 
 def main() -> None:

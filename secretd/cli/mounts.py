@@ -221,7 +221,7 @@ def _add_move(group: VerbGroup, kind: _Kind) -> None:
 
 def _await_move(session: Session, migration_id: str) -> None:
     """Wait for servers that move in the background (secretd has moved when it answers)."""
-    import time  # noqa: PLC0415 - only here
+    import time  # only here
 
     for look in range(_MOVE_LOOKS if migration_id else 0):
         info = session.look("GET", f"sys/remount/status/{migration_id}").data.get("migration_info") or {}

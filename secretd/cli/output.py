@@ -75,7 +75,7 @@ def print_view(view: View, flags: Flags) -> None:
     """Print the view as the flags ask; raise LocalError if the field is not in it."""
     if flags.field is not None:
         _print_field(view, flags)
-    elif flags.format == "raw":
+    elif flags.format == "raw" and view.raw:
         sys.stdout.buffer.write(view.raw)
         sys.stdout.buffer.flush()
     elif flags.format == "table":
@@ -87,7 +87,7 @@ def print_view(view: View, flags: Flags) -> None:
 def print_document(document: Any, *, style: str) -> None:
     """Print a JSON or YAML text with a line break at its end."""
     if style == "yaml":
-        import yaml  # noqa: PLC0415 - 30 ms that only --format yaml pays
+        import yaml  # 30 ms that only --format yaml pays
 
         sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     else:
@@ -136,11 +136,11 @@ def _plain(table: Table) -> str:
 
 
 def _print_rich(table: Table) -> None:
-    from rich import box  # noqa: PLC0415 - 40 ms that only a terminal pays
-    from rich.cells import cell_len  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table as RichTable  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box  # 40 ms that only a terminal pays
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in table.headers:

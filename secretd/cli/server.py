@@ -54,8 +54,8 @@ def server(
     if given and not dev:
         option = given[0].replace("_", "-")
         raise LocalError(f"--{option} is for --dev", hint="write it into the configuration file instead")
-    from secretd.server.daemon import run_server  # noqa: PLC0415 - only the daemon pays for its imports
-    from secretd.server.options import DEV_LISTEN_ADDRESS, ServerOptions, sensitive  # noqa: PLC0415
+    from secretd.server.daemon import run_server  # only the daemon pays for its imports
+    from secretd.server.options import DEV_LISTEN_ADDRESS, ServerOptions, sensitive
 
     options = ServerOptions(
         config=config,
@@ -84,8 +84,8 @@ def migrate(*, config: Path | None, storage: str | None, print_sql: bool) -> int
     """Bring the database's schema up to date."""
     if (config is None) == (storage is None):
         raise LocalError("one of --config FILE and --storage URL is wanted")
-    from secretd.server.daemon import run_migrate  # noqa: PLC0415 - only the daemon pays for its imports
-    from secretd.server.options import MigrateOptions, sensitive  # noqa: PLC0415
+    from secretd.server.daemon import run_migrate  # only the daemon pays for its imports
+    from secretd.server.options import MigrateOptions, sensitive
 
     options = MigrateOptions(config=config, storage=sensitive(storage), print_sql=print_sql)
     return int(run_migrate(options) or 0)

@@ -11,7 +11,7 @@ import click
 from secretd.cli.errors import LocalError, make_printable
 from secretd.cli.output import Table, View, pairs_table, print_view
 from secretd.cli.settings import make_access
-from secretd.client.http import Answer, Call, Client
+from secretd.client.http import Access, Answer, Call, Client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,13 +58,13 @@ class Session:
             self._client = self._make_client(self.flags.token)
         return self._client
 
-    def act_as(self, token: Sensitive) -> None:
-        """Send what follows with this token: a login's, or a wrapping token."""
+    def act_as(self, token: Sensitive | None) -> None:
+        """Send what follows with this token (a login's, a wrapping token) or, with None, with none."""
         if self._client is not None:
             self._client.close()
-        self._client = self._make_client(token)
+        self._client = self._make_client(token, is_anonymous=token is None)
 
-    def _make_client(self, token: Sensitive | None) -> Client:
+    def _make_client(self, token: Sensitive | None, *, is_anonymous: bool = False) -> Client:
         flags = self.flags
         return Client(
             make_access(
@@ -74,6 +74,7 @@ class Session:
                 skip_verify=flags.tls_skip_verify,
                 namespace=flags.namespace,
                 wrap_ttl=flags.wrap_ttl,
+                is_anonymous=is_anonymous,
             )
         )
 
@@ -93,7 +94,7 @@ class Session:
         """
         if self.flags.output_curl:
             call = self.client.prepare(method, path, body=body, query=query)
-            click.echo(_as_curl(call, private=private))
+            click.echo(_as_curl(call, access=self.client.access, private=private))
             raise click.exceptions.Exit(0)
         return self.client.send(method, path, body=body, query=query)
 
@@ -185,9 +186,14 @@ def keys_table(keys: Sequence[object]) -> Table:
     return Table(("Keys",), [(str(key),) for key in keys])
 
 
-def _as_curl(call: Call, *, private: bool) -> str:
-    words = ["curl", "--request", call.method]
-    line = shlex.join(words)
+def _curl_flags(access: Access) -> list[str]:
+    flags = ["--cacert", str(access.ca_cert)] if access.ca_cert else []
+    flags += ["--insecure"] if access.skip_verify else []
+    return flags + (["--unix-socket", access.socket_path] if access.socket_path else [])
+
+
+def _as_curl(call: Call, *, access: Access, private: bool) -> str:
+    line = shlex.join(["curl", "--request", call.method, *_curl_flags(access)])
     for name, value in call.headers.items():
         if name == "X-Vault-Token":
             line += ' --header "X-Vault-Token: $SECRETD_TOKEN"'

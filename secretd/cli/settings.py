@@ -66,12 +66,16 @@ def make_access(
     skip_verify: bool | None = None,
     namespace: str | None = None,
     wrap_ttl: str | None = None,
+    is_anonymous: bool = False,
 ) -> Access:
-    """Join the flags given here with the environment; raise LocalError for an impossible value."""
+    """Join the flags given here with the environment; raise LocalError for an impossible value.
+
+    ``is_anonymous`` looks for no token: a login needs none, and must work where the kept one is broken.
+    """
     found_ca = find_variable("SECRETD_CACERT", "VAULT_CACERT")[1]
     return Access(
         address=address or find_variable(*_ADDRESS_NAMES)[1] or DEFAULT_ADDRESS,
-        token=token or find_token(),
+        token=None if is_anonymous else token or find_token(),
         ca_cert=ca_cert or (Path(found_ca) if found_ca else None),
         skip_verify=skip_verify if skip_verify is not None else _find_skip_verify(),
         namespace=namespace

@@ -122,7 +122,7 @@ def revoke(session: Session, token_: str | None, *, self_: bool, mode: str | Non
 @pass_session
 def capabilities(session: Session, args: tuple[str, ...], *, accessor: bool) -> None:
     """Show what a token may do at a path; yours if none is given."""
-    if len(args) > 2 or (accessor and len(args) != 2):  # noqa: PLR2004 - a token and a path
+    if len(args) > 2 or (accessor and len(args) != 2):  # a token and a path
         raise LocalError("a token (or an accessor) and one path are wanted")
     suffix, body = "-self", dict[str, str]()
     if len(args) > 1:

@@ -3,9 +3,9 @@
 One :class:`Client` holds one connection and is used by one thread. Paths are given without ``/v1/``
 and unescaped. ``LIST`` travels as ``GET ?list=true``, which every proxy lets through.
 
-Errors, of :mod:`secretd.client.errors`: :class:`RefusedError` when the server said no, :class:`UnreachableError` when nothing that
-can be understood came back, :class:`AccessError` when the address, the token or the CA file cannot
-be used at all. None of them holds the token or a body that was sent.
+Errors are those of :mod:`secretd.client.errors`: RefusedError when the server said no, UnreachableError
+when nothing that can be understood came back, AccessError when the address, the token or the CA file
+cannot be used at all. None of them holds the token or a body that was sent.
 """
 
 from __future__ import annotations
@@ -45,6 +45,13 @@ class Access:
     wrap_ttl: str = ""
     timeout: float = 120.0
 
+    @property
+    def socket_path(self) -> str:
+        """The file of a ``unix:/path`` or ``unix:///path`` address, else an empty text."""
+        return (
+            self.address.removeprefix("unix:").removeprefix("//") if self.address.startswith("unix:") else ""
+        )
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -75,7 +82,7 @@ class Client:
     """Sends requests to one server over one kept connection. A context manager."""
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        self.access = access
         self._connection: http.client.HTTPConnection | None = None
         self._origin = ""
 
@@ -106,7 +113,7 @@ class Client:
         """
         call = self.prepare(method, path, body=body, query=query, wrap=wrap)
         answer = self._follow(call)
-        if not 200 <= answer.status < 300:  # noqa: PLR2004 - HTTP's own range
+        if not 200 <= answer.status < 300:  # HTTP's own range
             raise RefusedError(method=method, path=f"/v1/{path.lstrip('/')}", answer=answer)
         return answer
 
@@ -129,13 +136,13 @@ class Client:
         data = None if body is None else msgspec.json.encode(body)
         return Call(
             method=_VERBS.get(method, method),
-            url=_base(self._access.address) + target,
+            url=_base(self.access) + target,
             headers=self._headers(method, has_body=data is not None, wrap=wrap),
             body=data,
         )
 
     def _headers(self, method: str, *, has_body: bool, wrap: bool) -> dict[str, str]:
-        access = self._access
+        access = self.access
         headers = {"X-Vault-Request": "true", "Accept": "application/json"}
         if access.token:
             headers["X-Vault-Token"] = _header_text(access.token.reveal(), what="token")
@@ -154,14 +161,14 @@ class Client:
         for _ in range(_MAX_HOPS):
             status, location, raw = self._exchange(call, url)
             if status not in _REDIRECTS or not location:
-                return Answer(status, _decode(raw, status=status, address=self._access.address), raw)
+                return Answer(status, _decode(raw, status=status, address=self.access.address), raw)
             following = urljoin(url, location)
             # The token goes along, so a redirect must not lower the protection that the user chose.
             if url.startswith("https:") and not following.startswith("https:"):
                 break
             url = following
         raise UnreachableError(
-            f"{self._access.address} redirects in a way that is not followed",
+            f"{self.access.address} redirects in a way that is not followed",
             reason="too many redirects, or one from https to http",
             hint="ask the active server itself: set SECRETD_ADDR to its address",
         )
@@ -177,19 +184,19 @@ class Client:
             return response.status, response.getheader("Location") or "", response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise make_unreachable(self._access.address, error) from None
+            raise make_unreachable(self.access.address, error) from None
 
     def _connect(self, origin: str) -> http.client.HTTPConnection:
         if self._connection is None or origin != self._origin:
             self.close()
-            self._connection, self._origin = _open(self._access, origin), origin
+            self._connection, self._origin = _open(self.access, origin), origin
         return self._connection
 
 
 def _open(access: Access, origin: str) -> http.client.HTTPConnection:
     parts = urlsplit(origin)
-    if socket_path := _socket_path(access.address):
-        return _UnixConnection(socket_path, timeout=access.timeout)
+    if access.socket_path:
+        return _UnixConnection(access.socket_path, timeout=access.timeout)
     host, port = parts.hostname or "", parts.port
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=access.timeout)
@@ -225,13 +232,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._socket_path)
 
 
-def _socket_path(address: str) -> str:
-    return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else ""
-
-
-def _base(address: str) -> str:
+def _base(access: Access) -> str:
     """Return the scheme, host and optional path prefix of an address; raise AccessError if it is none."""
-    if _socket_path(address):
+    address = access.address
+    if access.socket_path:
         return "http://localhost"
     try:
         parts = urlsplit(address)

@@ -12,7 +12,7 @@ from secretd.cli.values import parse_pairs, parse_values
 
 
 def test_shapes(tmp_path: Path) -> None:
-    """A repeated key is a list, ``=`` in a value stays, an empty value is empty, ``\\@`` is a plain ``@``."""
+    r"""A repeated key is a list, ``=`` in a value stays, an empty value is empty, ``\\@`` is a plain ``@``."""
     tmp_path.joinpath("f").write_bytes(b"x\r\n")
     args = ["a=1", "b=2", "a=3", "a=4", "c=x=y", "d=", "e=\\@f", f"g=@{tmp_path}/f"]
     wanted = {"a": ["1", "3", "4"], "b": "2", "c": "x=y", "d": "", "e": "@f", "g": "x\r\n"}

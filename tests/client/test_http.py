@@ -102,7 +102,7 @@ def test_refusals(address: str) -> None:
         with pytest.raises(RefusedError) as empty:
             client.send("GET", "nowhere")
     assert empty.value.reasons == []
-    assert "hidden" not in f"{caught.value!r}{caught.value}{client._access!r}"
+    assert "hidden" not in f"{caught.value!r}{caught.value}{client.access!r}"
 
 
 def test_redirects(address: str) -> None:
