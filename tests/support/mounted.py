@@ -1,44 +1,32 @@
-"""An engine mounted on real storage, without the pipeline: for tests of the logic of engines and logins."""
+"""A :class:`Desk` whose system lends what targets and logins need, and whose answers carry their warnings."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from secretd.sdk.clock import SystemClock
-from secretd.sdk.engine import Engine, Mount
-from secretd.sdk.errors import InvalidRequestError, UnsupportedPathError
+from secretd.sdk.errors import InvalidRequestError
 from secretd.sdk.fields import Sensitive
-from secretd.sdk.plugin import DatabasePlugin
-from secretd.sdk.request import Call, Caller, Operation
 from secretd.sdk.response import Response
-from secretd.storage.barrier import Barrier
-from secretd.storage.pool import Pool
-from secretd.storage.view import EntryView
+from support.engines import Desk, FakeSystem, desk
 
-MOUNT = Mount("mount-1", "here/", "here_1", "here", 3600, 7200)
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
-
-class AgedClock(SystemClock):
-    """This machine's clock, put forward by :attr:`ahead` seconds."""
-
-    ahead = 0.0
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.ahead)
+    from secretd.sdk.engine import Engine, Mount
+    from secretd.sdk.plugin import DatabasePlugin
+    from secretd.sdk.request import Call, Operation
 
 
-class LentSystem:
+@dataclass
+class LentSystem(FakeSystem):
     """What core would lend; tests set the parts."""
 
-    def __init__(self) -> None:
-        self.clock = AgedClock()
-        self.plugins: dict[str, DatabasePlugin] = {}
-        self.policies: dict[str, tuple[str, float]] = {}  # a password and its bits
-        self.leases: list[tuple[str, str]] = []  # target and role
-        self.offset = 0.0
+    plugins: dict[str, DatabasePlugin] = field(default_factory=dict)
+    policies: dict[str, tuple[str, float]] = field(default_factory=dict)  # a password and its bits
+    leases: list[tuple[str, str]] = field(default_factory=list)  # target and role
+    offset: float = 0.0
 
     def database_plugin(self, name: str) -> DatabasePlugin:
         if name not in self.plugins:
@@ -62,54 +50,47 @@ class LentSystem:
 
 
 class Mounted:
-    """One mount; :meth:`ask` runs the row of its table that matches."""
+    """One mount; :meth:`ask` takes fields as keywords and answers what a client would see."""
 
-    def __init__(self, engine: Engine, view: EntryView) -> None:
-        self.engine = engine
-        self.view = view
-        self.system = LentSystem()
-        self.mount = MOUNT
+    def __init__(self, at: Desk) -> None:
+        self.desk = at
+        self.view = at.view
+        self.system: LentSystem = at.system
+        self.mount = at.mount
+        self.client_address = "127.0.0.1"
 
     def call(self, operation: Operation, path: str, **data: Any) -> Call:
-        """The call that the pipeline would make, of the user ``token-alice``."""
-        return Call(
-            "request-1", operation, path, data, Caller(display_name="token-alice"), "127.0.0.1",
-            self.mount, self.view, self.system,
-        )  # fmt: skip
+        """The call that the pipeline would make, of a caller named ``token-alice``."""
+        call = self.desk._call(operation, path, data)
+        call.client_address = self.client_address
+        return call
 
-    def row(self, call: Call) -> tuple[Any, Any]:
-        """The row and its decoded fields."""
-        for row in self.engine.paths:
-            holes = row.match(call.path) if row.operation == call.operation else None
-            if holes is not None:
-                return row, row.decode(call.data, holes)
-        raise UnsupportedPathError
+    def fields(self, call: Call) -> Any:
+        """The call's decoded fields."""
+        row, holes = self.desk.row(call.operation, call.path)
+        return row.decode(call.data, holes)
 
     async def ask(self, operation: Operation, path: str, **data: Any) -> Response:
-        """The answer, with the call's warnings; nothing answered is an empty Response."""
+        """The answer with the call's warnings; nothing answered is an empty Response."""
         call = self.call(operation, path, **data)
-        row, fields = self.row(call)
-        response = await row.handler(call, fields) or Response()
+        row, holes = self.desk.row(operation, path)
+        response = await row.handler(call, row.decode(call.data, holes)) or Response()
         response.warnings += call.warnings
         return response
 
-    async def exists(self, operation: Operation, path: str) -> bool:
+    async def data(self, operation: Operation, path: str, **data: Any) -> dict[str, Any]:
+        """The data of the answer, which must have some."""
+        response = await self.ask(operation, path, **data)
+        assert response.data is not None
+        return response.data
+
+    async def exists(self, path: str) -> bool:
         """What the row says to the policies."""
-        call = self.call(operation, path)
-        row, fields = self.row(call)
-        return await row.exists(call, fields)
+        return await self.desk.exists(path)
 
 
 @contextlib.asynccontextmanager
 async def mounted(engine: Engine, dsn: str) -> AsyncIterator[Mounted]:
-    """The engine on a migrated database, behind an open barrier."""
-    async with Pool.open(dsn, size=4) as pool:
-        barrier = Barrier(pool, SystemClock())
-        root_key = bytes(32)
-        async with pool.transaction() as transaction:
-            await barrier.create(transaction, root_key)
-        await barrier.open(root_key)
-        mount = Mounted(engine, EntryView(pool, barrier, prefix="logical/mount-1/"))
-        if engine.started is not None:
-            await engine.started(mount.system, mount.view, mount.mount)
-        yield mount
+    """The engine on a migrated database."""
+    async with desk(dsn, engine, system=LentSystem(), path="here/", max_lease_ttl=7200) as at:
+        yield Mounted(at.as_caller(display_name="token-alice"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,16 +10,21 @@ import pytest
 from secretd.engines.database.engine import ENGINE
 from secretd.sdk.errors import InvalidRequestError, SecretdError
 from secretd.sdk.plugin import DoomedUser, NewUser, Recipe, RenewUser, Target, TargetState, Verdict
+from support.engines import FakeClock
 from support.mounted import Mounted, mounted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from secretd.sdk.clock import Clock
 
 
 class Double:
     """A DatabasePlugin that remembers. ``failure`` is raised by every call that would reach the target."""
 
     def __init__(self) -> None:
+        self.clock: Clock = FakeClock()
         self.failure: SecretdError | None = None
         self.verifications: list[dict[str, Any]] = []
         self.created: list[tuple[dict[str, Any], NewUser]] = []
@@ -45,8 +50,8 @@ class Double:
     async def verify(self, config: dict[str, Any]) -> TargetState:
         self._reach()
         self.verifications.append(config)
-        now = datetime.now(UTC) + timedelta(seconds=self.ahead)
-        return TargetState(clock=now, version="18.6", is_superuser=False)
+        now = self.clock.now()
+        return TargetState(clock=now + timedelta(seconds=self.ahead), version="18.6", is_superuser=False)
 
     async def create_user(self, config: dict[str, Any], user: NewUser) -> None:
         self._reach()
@@ -83,4 +88,5 @@ async def database(storage_dsn: str, target: Double) -> AsyncIterator[Mounted]:
     """An empty database mount."""
     async with mounted(ENGINE, storage_dsn) as mount:
         mount.system.plugins[PLUGIN] = target
+        target.clock = mount.system.clock
         yield mount

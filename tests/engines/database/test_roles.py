@@ -48,8 +48,7 @@ async def test_a_write_changes_only_what_it_names(database: Mounted) -> None:
     await _connect(database)
     await database.ask(UPDATE, "roles/r", db_name="app", creation_statements=[SQL, "b"], default_ttl=60)
     await database.ask(UPDATE, "roles/r", max_ttl="2m", credential_config={"password_policy": "p"})
-    data = (await database.ask(READ, "roles/r")).data
-    assert data is not None
+    data = await database.data(READ, "roles/r")
     assert (data["creation_statements"], data["default_ttl"], data["max_ttl"]) == ([SQL, "b"], 60, 120)
     assert data["credential_config"] == {"password_policy": "p"}
 
@@ -58,7 +57,7 @@ async def test_a_role_may_come_before_its_connection(database: Mounted) -> None:
     """It is stored, and the writer is told what is missing."""
     response = await database.ask(UPDATE, "roles/r", db_name="later", group_role="readers")
     assert response.warnings == ['failed to find entry for connection with name: "later"']
-    assert await database.exists(UPDATE, "roles/r")
+    assert await database.exists("roles/r")
 
 
 async def test_a_role_that_its_connection_does_not_serve_warns(database: Mounted) -> None:
@@ -92,7 +91,7 @@ async def test_bad_roles_are_refused_with_nothing_stored(
     await _connect(database)
     with pytest.raises(InvalidRequestError, match=reason):
         await database.ask(UPDATE, "roles/r", **fields)
-    assert not await database.exists(UPDATE, "roles/r")
+    assert not await database.exists("roles/r")
 
 
 async def test_a_name_that_would_not_be_a_name(database: Mounted) -> None:
