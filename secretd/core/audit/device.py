@@ -13,6 +13,7 @@ What is promised, and how it is kept:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from secretd.core.audit.line import RECOVERED, ROTATED, START, AuditHead, Link, label, seal
+from secretd.core.audit.line import RECOVERED, ROTATED, START, AuditHead, Link, Torn, label, seal
 from secretd.core.audit.place import DeviceSpec, open_file
 from secretd.core.audit.redact import KEY_BYTES
 from secretd.core.audit.tail import Tail, read_tail
@@ -64,6 +65,7 @@ class FileDevice:
         self._missed = 0  # entries that could not be recorded since the last line
         self._cause = "restart"  # why the file is to be opened
         self._marker: dict[str, Any] | None = None  # to be the next line
+        self._torn: Torn | None = None  # what a failed write left, until a line has vouched for it
         self._line_end = b""  # what the file lacks before the next line
         self._ended: list[AuditHead] = []
 
@@ -87,7 +89,12 @@ class FileDevice:
             self._fail(error)
 
     def close(self) -> None:
-        """Close the file. A closed device opens itself when it is used again."""
+        """Close the file; what was missed is told first if it can be. A closed device opens itself when used."""
+        if self._missed:
+            with contextlib.suppress(OSError):
+                if self._descriptor < 0:
+                    self._attach()
+                self._write(())
         self._detach("restart")
 
     def reopen(self) -> None:
@@ -96,6 +103,8 @@ class FileDevice:
             self._look(now=self._clock.monotonic())
             if self._descriptor < 0:
                 self._attach()
+            if self._marker is not None:  # a new file tells at once what it goes on from
+                self._write(())
         except OSError as error:
             self._fail(error)
 
@@ -140,7 +149,8 @@ class FileDevice:
         if os.fstat(self._descriptor).st_nlink == 0:
             self._detach("removed")
             return False
-        self._link, self._marker, self._line_end, self._missed = link, None, b"", 0
+        self._link, self._line_end, self._missed = link, b"", 0
+        self._marker = self._torn = None
         self._time = rfc3339(self._clock.now()) or ""
         self._size += len(lines)
         return True
@@ -178,14 +188,17 @@ class FileDevice:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        self._inode = (found.st_dev, found.st_ino)
+        inode = (found.st_dev, found.st_ino)
+        if inode == self._inode or tail.torn is not None:
+            self._torn = tail.torn
+        self._inode = inode
         self._size = tail.size
         self._looked = self._clock.monotonic()
         self._take_up(tail)
 
     def _take_up(self, tail: Tail) -> None:
         """Decide where the chain goes on and what the next line must tell."""
-        reason, torn = self._judge(tail), tail.torn
+        reason, torn = self._judge(tail), self._torn
         if reason == "foreign_bytes":
             torn = None  # not ours to vouch for, nor to chain on
         elif tail.last is not None and reason != "tail_missing":
@@ -225,8 +238,19 @@ class FileDevice:
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
+    def _learn(self) -> None:
+        """After a failed write: which lines did get into the file, and what of the next. It may be renamed soon."""
+        try:
+            tail = read_tail(self._descriptor)
+        except OSError:
+            return
+        if tail.last is not None and tail.last.seq > self._link.seq:
+            self._link, self._time = tail.last.link, tail.last.time
+        self._torn = tail.torn
+
     def _fail(self, error: OSError) -> NoReturn:
         if self._descriptor >= 0:  # a cause that is not yet told in the file stands
+            self._learn()
             self._detach(self._cause if self._marker else "write_failed")
         name = _error_name(error)
         raise AuditError(

@@ -8,6 +8,7 @@ without them a report says so in its notes.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,15 @@ def verify_files(paths: Iterable[Path], key: bytes, heads: Iterable[AuditHead] |
     return checker.finish()
 
 
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Files of one device, oldest first, by the number of their first line of ours; those without come last."""
+    return sorted(paths, key=_first_seq)
+
+
+def _first_seq(path: Path) -> float:
+    return next((line.seq for raw in _read_lines(path) if (line := parse(raw.removesuffix(b"\n")))), math.inf)
+
+
 def _read_lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while line := file.readline(_MAX_LINE):
@@ -88,11 +98,13 @@ class Checker:
         self._odd_bytes = 0  # of lines that are none of ours, since the last that was
         self._odd_hash = hashlib.sha256()
         self._odd_line = 0
+        self._odd_file = ""
         self._is_open = False  # the last line has no end
+        self._is_odd_end = False  # a file ended within those bytes
 
     def begin_file(self, name: str) -> None:
-        """What follows is another file."""
-        self._settle_odd(None)
+        """What follows is another file. Its first line may vouch for what a full disk left of the one before."""
+        self._end_file()
         self._file, self._number = name, 0
 
     def feed(self, raw: bytes) -> None:
@@ -102,7 +114,10 @@ class Checker:
         self._is_open = len(body) == len(raw)
         line = parse(body)
         if line is None:
-            self._odd_line = self._odd_line or self._number
+            if self._is_odd_end:
+                self._settle_odd(None)
+            if not self._odd_bytes:
+                self._odd_file, self._odd_line = self._file, self._number
             self._odd_bytes += len(raw)
             self._odd_hash.update(raw)
             return
@@ -114,6 +129,7 @@ class Checker:
 
     def finish(self) -> Report:
         """The report, after the last line."""
+        self._end_file()
         self._settle_odd(None)
         self._check_tails()
         return self.report
@@ -161,20 +177,30 @@ class Checker:
         else:
             self._find("inserted", line, f"line {line.seq} stands after line {before.seq}")
 
+    def _end_file(self) -> None:
+        if self._odd_bytes and self._is_open:
+            self._is_odd_end = True
+            self._odd_bytes += 1  # the line's end that a marker counts, there or not
+            self._odd_hash.update(b"\n")
+            self._is_open = False
+
     def _settle_odd(self, line: Line | None) -> None:
         """Bytes that are no line are fine if the line after them, a marker, vouches for them."""
         torn = line.torn if line is not None and line.is_marker else None
         if not self._odd_bytes:
-            if torn is not None:
+            if torn is not None and self._at is not None:
                 self._find("missing", line, "the torn bytes that it vouches for are not here")
             return
         if torn is not None and (torn.bytes, torn.sha256) == (self._odd_bytes, self._odd_hash.hexdigest()):
-            self.report.notes.append(f"{self._file}:{self._odd_line}: {torn.bytes} bytes of a torn line")
-        elif line is None and self._is_open and self._odd_line == self._number:
-            self.report.notes.append(f"{self._file}:{self._number}: the file ends within a line")
+            self.report.notes.append(f"{self._odd_file}:{self._odd_line}: {torn.bytes} bytes of a torn line")
+        elif self._is_odd_end:
+            self.report.notes.append(f"{self._odd_file}:{self._odd_line}: the file ends within a line")
         else:
-            self._find("unreadable", line, "bytes that are no audit line", number=self._odd_line)
+            self._find(
+                "unreadable", None, "bytes that are no audit line", at=(self._odd_file, self._odd_line)
+            )
         self._odd_bytes, self._odd_line, self._odd_hash = 0, 0, hashlib.sha256()
+        self._is_odd_end = False
 
     def _check_tails(self) -> None:
         """Heads that no line has matched: behind the end they show a cut tail."""
@@ -186,14 +212,14 @@ class Checker:
                 reached = last.seq if last else 0
                 if stored.seq > reached:
                     message = f"lines {reached + 1} to {stored.seq} were written and are not here"
-                    self._find("cut_tail", None, message, number=0)
+                    self._find("cut_tail", None, message, at=(self._file, 0))
 
     def _note(self, line: Line, message: str) -> None:
         if len(self.report.notes) < MAX_FINDINGS:
             self.report.notes.append(f"{self._file}:{self._number}: line {line.seq}: {message}")
 
-    def _find(self, kind: str, line: Line | None, message: str, *, number: int | None = None) -> None:
+    def _find(self, kind: str, line: Line | None, message: str, *, at: tuple[str, int] | None = None) -> None:
         self.report.found += 1
         if len(self.report.findings) < MAX_FINDINGS:
-            where = self._number if number is None else number
-            self.report.findings.append(Finding(kind, self._file, where, line.seq if line else 0, message))
+            file, number = at or (self._file, self._number)
+            self.report.findings.append(Finding(kind, file, number, line.seq if line else 0, message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import stat
@@ -212,21 +213,15 @@ def test_a_full_disk_fails_by_name_and_recovers(bench, numbered, recorded, decod
     assert report.is_intact, report
     markers = [line for line in _whole(bench.file) if line["type"] == "recovered"]
     assert markers[-1]["missed"] in (3, 6)
-    assert recorded_last(bench.file) == "r5"
+    assert list(_whole(bench.file))[-1]["request"]["id"] == "r5"
 
 
 def _whole(file):
-    import json
-
     for line in file.read_bytes().splitlines():
         try:
             yield json.loads(line)
         except ValueError:
             continue
-
-
-def recorded_last(file):
-    return list(_whole(file))[-1]["request"]["id"]
 
 
 def test_a_short_chain_key_is_refused(bench):

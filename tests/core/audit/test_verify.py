@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secretd.core.audit.line import AuditHead
-from secretd.core.audit.verify import MAX_FINDINGS, verify, verify_files
+from secretd.core.audit.verify import MAX_FINDINGS, in_order, verify, verify_files
 
 
 def edited(lines):
@@ -103,6 +103,7 @@ def test_rotated_files_make_one_chain(bench, clock, numbered):
     files.append(bench.file)
     heads = [*device.take_ended(), device.head]
     assert verify_files(files, bench.key, heads).is_intact
+    assert in_order(files[::-1]) == files
     later = verify_files(files[2:], bench.key, heads)
     assert later.is_intact
     assert "earlier files are not given" in " ".join(later.notes)
