@@ -51,7 +51,7 @@ def main() -> None:
     hello = _read_hello(channel)
     fence(hello)
     try:
-        plugin = _load(hello.entry)
+        plugin = _load(hello)
     except BaseException as error:  # SystemExit included: the parent must hear why
         channel.sendall(encode_frame(Ready(error=type(error).__name__)))
         return
@@ -101,7 +101,7 @@ def _threads_of(uid: int) -> int:
 
 
 def _become(user: str) -> None:
-    import pwd  # noqa: PLC0415 - only a daemon that runs as root needs it
+    import pwd
 
     entry = pwd.getpwnam(user)
     os.setgroups([])
@@ -130,8 +130,10 @@ def _attribute(entry: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _load(entry: str) -> Plugin:
-    plugin = _attribute(entry)
+def _load(hello: Hello) -> Plugin:
+    if hello.folder and hello.folder not in sys.path:
+        sys.path.append(hello.folder)  # at the end: it shadows nothing
+    plugin = _attribute(hello.entry)
     if not isinstance(plugin, Plugin):
         raise TypeError("not a Plugin")
     return plugin

@@ -42,7 +42,8 @@ _LENGTH = struct.Struct(">I")
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernel lets a child have. ``memory`` in bytes of address space; ``processes`` above those
-    its user has already (threads count)."""
+    its user has already (threads count).
+    """
 
     memory: int = 2**30
     files: int = 256
@@ -51,9 +52,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """What a child must know before it imports a plugin. ``entry`` and ``loop`` are ``module:attribute``;
-    ``user`` is who to become, empty = stay."""
+    ``user`` is who to become, empty = stay; ``folder`` is where the distribution was found.
+    """
 
     entry: str
+    folder: str = ""
     loop: str = ""
     user: str = ""
     limits: Limits = Limits()

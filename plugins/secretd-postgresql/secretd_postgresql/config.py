@@ -10,11 +10,11 @@ import ipaddress
 from typing import Any, Final, cast
 
 import msgspec
-from secretd_postgresql.dsn import Dsn, parse_dsn
 
 from secretd.sdk.errors import InvalidRequestError
 from secretd.sdk.fields import Duration, Sensitive, decode_hook, encode_sealed
 from secretd.sdk.plugin import Target
+from secretd_postgresql.dsn import Dsn, parse_dsn
 
 MIN_ITERATIONS: Final = 4096
 MAX_ITERATIONS: Final = 1_000_000  # about half a second of this machine for each password
@@ -73,7 +73,9 @@ def describe(config: dict[str, Any]) -> Target:
     """Return the target of these fields. Raises InvalidRequestError naming the field."""
     fields = _decode(config)
     if not fields.connection_url:
-        raise InvalidRequestError("connection_url is missing", hint="postgresql://{{username}}:{{password}}@host/db")
+        raise InvalidRequestError(
+            "connection_url is missing", hint="postgresql://{{username}}:{{password}}@host/db"
+        )
     dsn = parse_dsn(fields.connection_url.reveal())
     settings = _settings(fields, dsn)
     return Target(
@@ -90,7 +92,9 @@ def settings_of(config: dict[str, Any]) -> Settings:
     try:
         return msgspec.convert(config, Settings, dec_hook=decode_hook)
     except msgspec.ValidationError:
-        raise InvalidRequestError("the stored connection is not this plugin's", hint="write it again") from None
+        raise InvalidRequestError(
+            "the stored connection is not this plugin's", hint="write it again"
+        ) from None
 
 
 def digest_of(config: dict[str, Any]) -> bytes:
@@ -132,7 +136,9 @@ def _settings(fields: Connection, dsn: Dsn) -> Settings:
         tls_certificate=fields.tls_certificate,
         private_key=fields.private_key,
         connect_timeout=_seconds(dsn.take("connect_timeout")),
-        attributes=_one_of("target_session_attrs", dsn.take("target_session_attrs") or "primary", _ATTRIBUTES),
+        attributes=_one_of(
+            "target_session_attrs", dsn.take("target_session_attrs") or "primary", _ATTRIBUTES
+        ),
         application_name=dsn.take("application_name") or "secretd",
         max_open=_between("max_open_connections", fields.max_open_connections or 4, 1, MAX_CONNECTIONS),
         max_idle=_between("max_idle_connections", fields.max_idle_connections, -1, MAX_CONNECTIONS),
@@ -201,10 +207,14 @@ def _warnings(config: dict[str, Any], settings: Settings, fields: Connection) ->
     if unknown:
         warnings.append(f"Endpoint ignored these unrecognized parameters: {unknown}")
     if settings.scram_iterations < MIN_ITERATIONS:
-        warnings.append(f"scram_iterations below {MIN_ITERATIONS} needs a password policy of 112 bits or more")
+        warnings.append(
+            f"scram_iterations below {MIN_ITERATIONS} needs a password policy of 112 bits or more"
+        )
     if settings.clear_passwords:
         warnings.append("with password_authentication = password, new passwords reach the target in clear")
-    if settings.sslmode in {"disable", "allow", "prefer"} and not all(_is_near(host) for host, _ in settings.hosts):
+    if settings.sslmode in {"disable", "allow", "prefer"} and not all(
+        _is_near(host) for host, _ in settings.hosts
+    ):
         warnings.append(f"sslmode {settings.sslmode} does not protect this connection; use verify-full")
     return tuple(warnings)
 
@@ -216,5 +226,3 @@ def _is_near(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-

@@ -7,16 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from secretd_postgresql import config as connections
-from secretd_postgresql import issue, renew
-from secretd_postgresql.driver import RefusedError, SilentError
-from secretd_postgresql.inspect import list_users, verify
-from secretd_postgresql.lint import lint
-from secretd_postgresql.revoke import revoke_issued
-from secretd_postgresql.statements import require_name
-from secretd_postgresql.transaction import Access, refusal, silence
-from secretd_postgresql.unissued import revoke_unissued
-
 from secretd.sdk.errors import TargetAuthError
 from secretd.sdk.fields import Sensitive
 from secretd.sdk.plugin import (
@@ -31,6 +21,15 @@ from secretd.sdk.plugin import (
     TargetState,
     Verdict,
 )
+from secretd_postgresql import config as connections
+from secretd_postgresql import issue, renew
+from secretd_postgresql.driver import RefusedError, SilentError
+from secretd_postgresql.inspect import list_users, verify
+from secretd_postgresql.lint import lint
+from secretd_postgresql.revoke import revoke_issued
+from secretd_postgresql.statements import require_name
+from secretd_postgresql.transaction import Access, refusal, silence
+from secretd_postgresql.unissued import revoke_unissued
 
 _BATCH = 100  # members in one transaction: its locks are held for milliseconds
 _MAX_KEPT = 64  # configurations whose settings are remembered
@@ -53,13 +52,15 @@ class PostgresDatabase:
 
     def _forget_unused(self) -> None:
         if len(self._known) >= _MAX_KEPT:
-            self._known = {digest: access for digest, access in self._known.items() if not access.pool.is_unused}
+            self._known = {
+                digest: access for digest, access in self._known.items() if not access.pool.is_unused
+            }
 
     async def describe(self, config: dict[str, Any]) -> Target:
         """Understand a connection's fields."""
         return connections.describe(config)
 
-    async def lint(self, config: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:  # noqa: ARG002 - the contract's
+    async def lint(self, config: dict[str, Any], recipe: Recipe) -> tuple[str, ...]:
         """Judge a role's statements."""
         return lint(recipe)
 
@@ -79,7 +80,9 @@ class PostgresDatabase:
         """Set another password, under lock and clock."""
         await issue.change_password(self._access(config), change)
 
-    async def delete_users(self, config: dict[str, Any], users: tuple[DoomedUser, ...]) -> tuple[Verdict, ...]:
+    async def delete_users(
+        self, config: dict[str, Any], users: tuple[DoomedUser, ...]
+    ) -> tuple[Verdict, ...]:
         """End accounts: the issued in batches, the others one by one. One verdict a member, in order."""
         access = self._access(config)
         for user in users:

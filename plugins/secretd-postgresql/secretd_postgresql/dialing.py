@@ -13,11 +13,10 @@ import socket
 import ssl
 from typing import Any
 
-from secretd_postgresql.config import Settings
-from secretd_postgresql.driver import Link, LoginError, RefusedError, SilentError, dial
-
 from secretd.sdk.errors import InvalidRequestError, TargetAuthError, TargetError, TargetUnavailableError
 from secretd.sdk.plugin import Reach
+from secretd_postgresql.config import Settings
+from secretd_postgresql.driver import Link, LoginError, RefusedError, SilentError, dial
 
 _VERIFYING = frozenset({"verify-ca", "verify-full"})
 
@@ -52,14 +51,18 @@ class Dialer:
             async with asyncio.timeout(self._seconds):
                 for host, port in self._settings.hosts:
                     try:
-                        return await self._open_host(host, port, database=database, user=user, password=password)
+                        return await self._open_host(
+                            host, port, database=database, user=user, password=password
+                        )
                     except TargetUnavailableError as error:
                         failure = error
         except TimeoutError:
             failure = TargetUnavailableError("the target did not accept a connection in time")
         raise failure
 
-    async def _open_host(self, host: str, port: int, *, database: str, user: str, password: str | None) -> Link:
+    async def _open_host(
+        self, host: str, port: int, *, database: str, user: str, password: str | None
+    ) -> Link:
         tls = self._tls(host)
         failure: Exception = TargetUnavailableError()
         for address in await self._addresses(host, port):
@@ -102,7 +105,9 @@ class Dialer:
         number = ipaddress.ip_address(address.partition("%")[0])
         mapped = number.ipv4_mapped if isinstance(number, ipaddress.IPv6Address) else None
         for one in (number, mapped):
-            if one is not None and any(one in network for network in self._denied if network.version == one.version):
+            if one is not None and any(
+                one in network for network in self._denied if network.version == one.version
+            ):
                 raise TargetError("the target is in a denied network", hint="see [targets] deny_networks")
 
     async def _require_primary(self, link: Link) -> None:

@@ -63,7 +63,7 @@ class Link(Protocol):
         """Drop the session at once."""
 
 
-async def dial(  # noqa: PLR0913 - the parts of a connection
+async def dial(
     host: str,
     port: int,
     *,
@@ -125,7 +125,9 @@ class _AsyncpgLink:
             await self.run("ROLLBACK")
 
     async def reset(self) -> None:
-        await self.run("RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; SELECT pg_advisory_unlock_all()")
+        await self.run(
+            "RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; SELECT pg_advisory_unlock_all()"
+        )
 
     async def close(self) -> None:
         try:
@@ -148,6 +150,9 @@ def _translate(error: Exception) -> Exception:
 
 def _condition(kind: type, code: str) -> str:
     """``InsufficientPrivilegeError`` → ``insufficient_privilege``; an unknown code stays a code."""
-    if kind.__module__.startswith("asyncpg") and kind.__name__ not in {"PostgresError", "UnknownPostgresError"}:
+    if kind.__module__.startswith("asyncpg") and kind.__name__ not in {
+        "PostgresError",
+        "UnknownPostgresError",
+    }:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
     return "sqlstate_" + re.sub(r"[^0-9A-Z]", "", code)

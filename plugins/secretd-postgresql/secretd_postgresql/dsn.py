@@ -22,7 +22,9 @@ _KNOWN: Final = frozenset(
     }
 )
 _URL = re.compile(r"postgres(?:ql)?://(?:([^/?#]*)@)?([^/?#@]*)(?:/([^?#]*))?(?:\?([^#]*))?\Z")
-_KEYWORD = re.compile(r"\s*([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))(?=\s|\Z)", re.DOTALL)
+_KEYWORD = re.compile(
+    r"\s*([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))(?=\s|\Z)", re.DOTALL
+)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::(\d{1,5}))?\Z")
 
 
@@ -99,7 +101,9 @@ def _parse_keywords(text: str) -> Dsn:
     password = values.pop("password", "")
     shown = text
     if _is_literal(password):
-        shown = " ".join([f"{name}={_keyword_value(value)}" for name, value in values.items()] + ["password={{password}}"])
+        shown = " ".join(
+            [f"{name}={_keyword_value(value)}" for name, value in values.items()] + ["password={{password}}"]
+        )
     hosts = _pair(values.pop("host", ""), values.pop("port", ""))
     return Dsn(hosts=hosts, values=values, password=Sensitive(password), shown=shown)
 
@@ -135,6 +139,6 @@ def _pair(hosts: str, ports: str) -> tuple[tuple[str, int], ...]:
 def _port(text: str) -> int:
     if not text:
         return DEFAULT_PORT
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) < 65536:  # noqa: PLR2004 - TCP's
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) < 65536:
         raise InvalidRequestError("connection_url has a port that is no port")
     return int(text)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+
 from secretd_postgresql.driver import Link
 from secretd_postgresql.issue import do_block
 from secretd_postgresql.transaction import Access, begin
@@ -18,13 +19,16 @@ from secretd_postgresql.transaction import Access, begin
 OWNED_ERROR: Final = "dependent_objects_still_exist"
 
 # 1260 is pg_authid. An entry of database 0 is about a shared object, such as a right on a database.
-_LOOK = """SELECT r.rolname::text AS name, r.oid::pg_catalog.int8 AS oid, pg_catalog.pg_has_role(r.oid, 'USAGE') AS is_ours,
-  EXISTS (SELECT FROM pg_catalog.pg_shdepend d WHERE d.refclassid = 1260::pg_catalog.oid AND d.refobjid = r.oid) AS owns,
+_LOOK = """SELECT r.rolname::text AS name, r.oid::pg_catalog.int8 AS oid,
+  pg_catalog.pg_has_role(r.oid, 'USAGE') AS is_ours,
+  EXISTS (SELECT FROM pg_catalog.pg_shdepend d
+    WHERE d.refclassid = 1260::pg_catalog.oid AND d.refobjid = r.oid) AS owns,
   EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid) AS has_sessions
 FROM pg_catalog.pg_roles r WHERE r.rolname = ANY ($1::pg_catalog.name[])"""
 _DATABASES = """SELECT DISTINCT b.datname::text AS name
 FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_database b ON b.oid = d.dbid
-WHERE d.refclassid = 1260::pg_catalog.oid AND d.refobjid = $1::pg_catalog.oid AND b.datname <> pg_catalog.current_database()"""
+WHERE d.refclassid = 1260::pg_catalog.oid AND d.refobjid = $1::pg_catalog.oid
+  AND b.datname <> pg_catalog.current_database()"""
 _GRANT = """BEGIN EXECUTE format('GRANT %I TO %I', {{name}}, current_user); END"""
 # Steps: 1. the heir; 2. act for it, if need be for this transaction only; 3. hand over; 4. drop the rest.
 _HAND_OVER = """DECLARE
@@ -35,7 +39,8 @@ _HAND_OVER = """DECLARE
 BEGIN
   SELECT r.rolname INTO heir FROM pg_roles r WHERE r.rolname = {{group}}::name AND r.rolname <> doomed;
   IF heir IS NULL THEN
-    SELECT g.rolname INTO heir FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
+    SELECT g.rolname INTO heir FROM pg_auth_members m
+      JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
       WHERE u.rolname = doomed AND NOT g.rolcanlogin ORDER BY m.roleid LIMIT 1;
   END IF;
   IF heir IS NOT NULL THEN
@@ -70,7 +75,8 @@ async def look(link: Link, names: Iterable[str]) -> dict[str, Found]:
     """Return those of the accounts that exist, by name."""
     rows = await link.rows(_LOOK, list(names))
     return {
-        row["name"]: Found(row["name"], row["oid"], row["is_ours"], row["owns"], row["has_sessions"]) for row in rows
+        row["name"]: Found(row["name"], row["oid"], row["is_ours"], row["owns"], row["has_sessions"])
+        for row in rows
     }
 
 

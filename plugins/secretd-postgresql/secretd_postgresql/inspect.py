@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from secretd_postgresql.driver import RefusedError, SilentError
-from secretd_postgresql.transaction import Access, refusal, silence
-
 from secretd.sdk.errors import TargetError
 from secretd.sdk.plugin import FoundUser, TargetState
+from secretd_postgresql.driver import RefusedError, SilentError
+from secretd_postgresql.transaction import Access, refusal, silence
 
 _STATE = """SELECT pg_catalog.clock_timestamp() AS clock, pg_catalog.current_setting('server_version') AS version,
   r.rolsuper, r.rolcreaterole, r.rolinherit, pg_catalog.pg_is_in_recovery() AS is_standby,
@@ -35,7 +34,9 @@ async def verify(access: Access) -> TargetState:
     if not row["rolsuper"] and not row["rolcreaterole"]:
         warnings.append("the admin may not create roles: ALTER ROLE … CREATEROLE")
     if not row["rolsuper"] and not row["rolinherit"]:
-        warnings.append("the admin does not inherit rights, so that it cannot end sessions: ALTER ROLE … INHERIT")
+        warnings.append(
+            "the admin does not inherit rights, so that it cannot end sessions: ALTER ROLE … INHERIT"
+        )
     return TargetState(
         clock=row["clock"], version=row["version"], is_superuser=row["rolsuper"], warnings=tuple(warnings)
     )
@@ -50,4 +51,6 @@ async def list_users(access: Access, prefix: str) -> tuple[FoundUser, ...]:
         raise refusal(error) from None
     except SilentError as error:
         raise silence(error) from None
-    return tuple(FoundUser(name=row["name"], valid_until=row["until"], can_login=row["rolcanlogin"]) for row in rows)
+    return tuple(
+        FoundUser(name=row["name"], valid_until=row["until"], can_login=row["rolcanlogin"]) for row in rows
+    )

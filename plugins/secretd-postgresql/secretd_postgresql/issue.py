@@ -6,15 +6,14 @@ Lock first, clock second: a check before the lock could be an hour old when the 
 
 from __future__ import annotations
 
+from secretd.sdk.errors import InvalidRequestError, TargetError
+from secretd.sdk.fields import Sensitive
+from secretd.sdk.plugin import ChangePassword, NewUser
 from secretd_postgresql.config import MIN_ITERATIONS
 from secretd_postgresql.driver import RefusedError, SilentError
 from secretd_postgresql.scram import make_verifier
 from secretd_postgresql.statements import fill, literal, prepare, require_name, require_password, timestamp
 from secretd_postgresql.transaction import Access, begin, clock_check, fence, persist, refusal, silence
-
-from secretd.sdk.errors import InvalidRequestError, TargetError
-from secretd.sdk.fields import Sensitive
-from secretd.sdk.plugin import ChangePassword, NewUser
 
 CREATION_NAMES = ("name", "username", "password", "expiration")
 PASSWORD_NAMES = ("name", "username", "password")
@@ -45,7 +44,11 @@ async def create_user(access: Access, user: NewUser) -> None:
     else:
         inner = _CREATE_IN if user.recipe.group_role else _CREATE
         deed = do_block(inner, **values, group=user.recipe.group_role)
-    message = begin(access.reach, own_path=not statements) + fence(user.fence_key) + clock_check(user.target_deadline)
+    message = (
+        begin(access.reach, own_path=not statements)
+        + fence(user.fence_key)
+        + clock_check(user.target_deadline)
+    )
     await _send(access, message + deed + "COMMIT")
 
 

@@ -20,7 +20,9 @@ _ROLLBACK_SECONDS: Final = 2.0
 class Pool:
     """``size`` sessions at most, ``max_idle`` kept, each for ``lifetime`` seconds (0 = no end)."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Link]], *, size: int, max_idle: int, lifetime: float) -> None:
+    def __init__(
+        self, dial: Callable[[], Awaitable[Link]], *, size: int, max_idle: int, lifetime: float
+    ) -> None:
         self._dial = dial
         self._places = asyncio.Semaphore(size)
         self._max_idle = max_idle

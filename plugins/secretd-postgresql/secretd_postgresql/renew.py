@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from secretd.sdk.errors import TargetError
+from secretd.sdk.plugin import RenewUser
 from secretd_postgresql.driver import Link, RefusedError, SilentError
 from secretd_postgresql.issue import do_block
 from secretd_postgresql.statements import fill, prepare, require_name, timestamp
 from secretd_postgresql.transaction import Access, begin, fence, persist, refusal, silence
-
-from secretd.sdk.errors import TargetError
-from secretd.sdk.plugin import RenewUser
 
 RENEWAL_NAMES = ("name", "username", "expiration")
 _FORWARD = """BEGIN

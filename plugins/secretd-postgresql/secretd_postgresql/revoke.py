@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from secretd.sdk.errors import InvalidRequestError, TargetError, TargetUnavailableError
+from secretd.sdk.plugin import DoomedUser, Verdict
 from secretd_postgresql.driver import Link, RefusedError
 from secretd_postgresql.handover import Found, act_for, drop_owned, look
 from secretd_postgresql.issue import do_block
 from secretd_postgresql.sessions import end_sessions, list_session_roles
 from secretd_postgresql.statements import fill, names_array, prepare
 from secretd_postgresql.transaction import Access, begin, persist
-
-from secretd.sdk.errors import InvalidRequestError, TargetError, TargetUnavailableError
-from secretd.sdk.plugin import DoomedUser, Verdict
 
 REVOCATION_NAMES = ("name", "username", "expiration")
 _PAST = "1970-01-01 00:00:00+00"
@@ -98,7 +97,10 @@ class _Batch:
     async def _prove(self, names: Sequence[str], found: dict[str, Found]) -> list[Verdict]:
         left = {row["name"] for row in await self._link.rows(_PROOF, list(names))}
         lively = await sessions_left(self._link, [one.oid for one in found.values()])
-        return [self._verdict(name, left, lively=bool(name in found and found[name].oid in lively)) for name in names]
+        return [
+            self._verdict(name, left, lively=bool(name in found and found[name].oid in lively))
+            for name in names
+        ]
 
     def _verdict(self, name: str, left: set[str], *, lively: bool) -> Verdict:
         error = self._errors.get(name, "")

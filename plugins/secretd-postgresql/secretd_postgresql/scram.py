@@ -15,7 +15,9 @@ _SALT_BYTES = 16
 
 async def make_verifier(password: str, *, iterations: int) -> str:
     """Return the verifier. Milliseconds of CPU, spent in a thread: other calls go on."""
-    return await asyncio.to_thread(verifier, password, secrets.token_bytes(_SALT_BYTES), iterations=iterations)
+    return await asyncio.to_thread(
+        verifier, password, secrets.token_bytes(_SALT_BYTES), iterations=iterations
+    )
 
 
 def verifier(password: str, salt: bytes, *, iterations: int) -> str:
@@ -32,7 +34,9 @@ def _prepared(password: str) -> bytes:
     if password.isascii():
         return password.encode()
     mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char)
+        " " if stringprep.in_table_c12(char) else char
+        for char in password
+        if not stringprep.in_table_b1(char)
     )
     normal = unicodedata.normalize("NFKC", mapped)
     if not normal or any(_is_forbidden(char) for char in normal) or _mixes_directions(normal):

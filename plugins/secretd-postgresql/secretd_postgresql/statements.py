@@ -92,7 +92,8 @@ def prepare(texts: Iterable[str], allowed: Iterable[str]) -> list[str]:
             raise InvalidRequestError("a statement holds a NUL")
         if _first_word(statement) in _TRANSACTION:
             raise InvalidRequestError(
-                "a statement begins or ends a transaction", hint="all statements run in one transaction already"
+                "a statement begins or ends a transaction",
+                hint="all statements run in one transaction already",
             )
         for match in _PLACEHOLDER.finditer(statement):
             if match[1] not in known:

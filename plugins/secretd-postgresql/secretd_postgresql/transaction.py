@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
+from secretd.sdk.errors import TargetError, TargetUnavailableError
+from secretd.sdk.plugin import Reach
 from secretd_postgresql.config import Settings
 from secretd_postgresql.dialing import Dialer
 from secretd_postgresql.driver import RefusedError, SilentError
 from secretd_postgresql.pool import Pool
 from secretd_postgresql.statements import fill, literal, timestamp
-
-from secretd.sdk.errors import TargetError, TargetUnavailableError
-from secretd.sdk.plugin import Reach
 
 _T = TypeVar("_T")
 _AGAIN: Final = frozenset({"40001", "40P01", "XX000"})  # definite, and about others' work at the same time
@@ -99,7 +98,9 @@ def refusal(error: RefusedError) -> TargetError:
     if error.code == "55P03":
         return TargetError("somebody else holds a lock on the target: lock_not_available", retry_after=1.0)
     if error.code == "42501":
-        return TargetError("the target refused: insufficient_privilege", hint="see the admin's rights on the target")
+        return TargetError(
+            "the target refused: insufficient_privilege", hint="see the admin's rights on the target"
+        )
     return TargetError(f"the target refused: {error.name}")
 
 

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from secretd.sdk.errors import TargetError, TargetUnavailableError
+from secretd.sdk.plugin import DoomedUser, Verdict
 from secretd_postgresql.driver import Link, RefusedError
 from secretd_postgresql.handover import look
 from secretd_postgresql.issue import do_block
@@ -15,17 +17,17 @@ from secretd_postgresql.revoke import clear, sessions_left
 from secretd_postgresql.statements import require_name
 from secretd_postgresql.transaction import Access, begin, persist
 
-from secretd.sdk.errors import TargetError, TargetUnavailableError
-from secretd.sdk.plugin import DoomedUser, Verdict
-
 _TRY = "SELECT pg_catalog.pg_try_advisory_xact_lock($1::pg_catalog.int8)"
 _CLOCK = "SELECT pg_catalog.clock_timestamp() >= $1::pg_catalog.timestamptz"
 _DROP = """BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = {{name}}::name) THEN EXECUTE format('DROP ROLE %I', {{name}}); END IF;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = {{name}}::name) THEN
+    EXECUTE format('DROP ROLE %I', {{name}});
+  END IF;
 END"""
 _ABSENT = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1::pg_catalog.name)"
 _END_HOLDER = """SELECT pg_catalog.pg_terminate_backend(l.pid, 2000)
-FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND (l.classid::pg_catalog.int8 << 32 | l.objid::pg_catalog.int8) = $1::pg_catalog.int8"""
 

@@ -25,13 +25,14 @@ _ALLOWED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:==([0-9A-Za-z.!+-]+?)(\.\
 
 
 class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One installed plugin. ``entry`` is ``module:attribute``, imported by children only."""
+    """One installed plugin. ``entry`` is ``module:attribute`` below ``folder``, imported by children only."""
 
     name: str
     contract: Contract
     distribution: str
     version: str
     entry: str
+    folder: str
     is_allowed: bool
 
 
@@ -44,16 +45,13 @@ class PluginCatalog:
 
     def list_plugins(self) -> tuple[PluginInfo, ...]:
         """Every installed plugin, allowed or not, by name."""
-        found = [self._info(contract, entry) for contract, entry in _entries()]
+        found = [self._info(*found) for found in _entries()]
         return tuple(sorted(found, key=lambda info: (info.name, info.distribution)))
 
-    def get_plugin(self, name: str, *, contract: Contract = "database") -> PluginInfo:
+    def get_plugin(self, name: str) -> PluginInfo:
         """Return the allowed plugin of that name. Raises InvalidRequestError with a hint."""
-        named = [
-            info
-            for info in self.list_plugins()
-            if info.contract == contract and (info.name == name or info.distribution == _normal(name))
-        ]
+        plugins = self.list_plugins()
+        named = [info for info in plugins if info.name == name or info.distribution == _normal(name)]
         if not named:
             raise InvalidRequestError("no such plugin is installed", hint="see `secretd plugin list`")
         allowed = [info for info in named if info.is_allowed]
@@ -71,15 +69,17 @@ class PluginCatalog:
         """Return what a pin of that distribution would be. Raises InvalidRequestError."""
         return _digest(distribution)
 
-    def _info(self, contract: Contract, entry: metadata.EntryPoint) -> PluginInfo:
-        assert entry.dist is not None  # noqa: S101 - entry points of installed distributions have one
-        name, version = _normal(entry.dist.name), entry.dist.version
+    def _info(
+        self, contract: Contract, entry: metadata.EntryPoint, dist: metadata.Distribution
+    ) -> PluginInfo:
+        name, version = _normal(dist.name), dist.version
         return PluginInfo(
             name=entry.name,
             contract=contract,
             distribution=name,
             version=version,
             entry=entry.value,
+            folder=str(dist.locate_file("")),
             is_allowed=any(_matches(rule, name, version) for rule in self._allow),
         )
 
@@ -95,11 +95,11 @@ class PluginCatalog:
         _require_files(info.distribution)
 
 
-def _entries() -> Iterator[tuple[Contract, metadata.EntryPoint]]:
+def _entries() -> Iterator[tuple[Contract, metadata.EntryPoint, metadata.Distribution]]:
     for contract, group in GROUPS.items():
-        for entry in metadata.entry_points(group=group):
-            if entry.dist is not None:
-                yield contract, entry
+        for dist in metadata.distributions():
+            for entry in dist.entry_points.select(group=group):
+                yield contract, entry, dist
 
 
 def _normal(name: str) -> str:

@@ -79,4 +79,8 @@ def _is_fenced(pid: int, memory: int) -> bool:
         hard = resource.prlimit(pid, resource.RLIMIT_AS)[1]
     except (ProcessLookupError, PermissionError):
         return False
-    return hard != resource.RLIM_INFINITY and hard <= memory and hard != resource.getrlimit(resource.RLIMIT_AS)[1]
+    return (
+        hard != resource.RLIM_INFINITY
+        and hard <= memory
+        and hard != resource.getrlimit(resource.RLIMIT_AS)[1]
+    )

@@ -110,7 +110,7 @@ class PluginProcess:
         """How much the child printed; the text itself is dropped."""
         return self._child.stderr_bytes
 
-    async def call(self, method: str, *args: Any, timeout: float) -> Any:  # noqa: ASYNC109 - told to the child too
+    async def call(self, method: str, *args: Any, timeout: float) -> Any:
         """Call once; ``timeout`` in seconds. Raises the contract's errors; silence is TargetUnavailableError."""
         if not self.is_alive:
             raise PluginError("the plugin has ended")
@@ -139,6 +139,10 @@ class PluginProcess:
         finally:
             if self._channel.forget(call_id) and self._channel.is_open:
                 self._channel.write(encode_frame((call_id, 0.0, "", None)))
+
+    def kill(self) -> None:
+        """End the child's group now; open calls end as unknown when it has gone."""
+        self._child.kill_group()
 
     async def close(self, grace: float = 1.0) -> None:
         """Let the child give its connections back, at most ``grace`` seconds; then end its whole group."""

@@ -51,39 +51,52 @@ class PluginSupervisor:
         self,
         catalog: PluginCatalog,
         *,
-        reach: Reach = Reach(),
-        limits: Limits = Limits(),
+        reach: Reach | None = None,
+        limits: Limits | None = None,
         user: str = "",
         clock: Clock | None = None,
     ) -> None:
         self._catalog = catalog
-        self._reach = reach
-        self._limits = limits
+        self._reach = reach or Reach()
+        self._limits = limits or Limits()
         self._user = user
         self._clock = clock or SystemClock()
         self._orphans = Orphans()
         self._plugins: dict[str, _Plugin] = {}
-        self._is_closed = False
+        self._databases: dict[str, RemoteDatabase] = {}
 
     def database(self, name: str) -> DatabasePlugin:
         """Return the plugin of that name, by entry point or distribution. Starts nothing.
 
         Raises InvalidRequestError when it is not installed or not allowed.
         """
-        return RemoteDatabase(self._plugin(self._catalog.get_plugin(name)))
+        known = self._databases.get(name)  # looking through all installed metadata takes milliseconds
+        if known is None:
+            known = self._databases[name] = RemoteDatabase(self._plugin(self._catalog.get_plugin(name)))
+        return known
 
     def _plugin(self, info: PluginInfo) -> _Plugin:
         known = self._plugins.get(info.entry)
         if known is None:
-            hello = Hello(entry=info.entry, loop=LOOP, user=self._user, limits=self._limits, reach=self._reach)
+            hello = Hello(
+                entry=info.entry,
+                folder=info.folder,
+                loop=LOOP,
+                user=self._user,
+                limits=self._limits,
+                reach=self._reach,
+            )
             known = self._plugins[info.entry] = _Plugin(info, hello, self._orphans, clock=self._clock)
         return known
 
+    def kill(self, name: str) -> None:
+        """End that plugin's child now, as a crash would; the next call starts another."""
+        self._plugin(self._catalog.get_plugin(name)).kill()
+
     async def close(self) -> None:
         """End every child, within two seconds; calls under way end as unknown."""
-        plugins, self._plugins = list(self._plugins.values()), {}
         async with asyncio.TaskGroup() as tasks:
-            for plugin in plugins:
+            for plugin in self._plugins.values():
                 tasks.create_task(plugin.close())
 
     async def __aenter__(self) -> Self:
@@ -157,7 +170,7 @@ class _Plugin:
             self._deaths = 0
         elif self._start_time:
             self._deaths += 1
-        if self._deaths < 2:  # noqa: PLR2004 - one crash is replaced at once
+        if self._deaths < 2:
             return
         delay = min(_FIRST_DELAY * 2 ** min(self._deaths, 20), _LAST_DELAY)
         delay *= 0.5 + secrets.randbelow(1000) / 1000
@@ -170,6 +183,10 @@ class _Plugin:
             await process.close(grace=0)
             raise PluginError("the plugin was made for another version of secretd")
         return process
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     async def close(self) -> None:
         self._is_closed = True
@@ -212,7 +229,9 @@ class RemoteDatabase:
         """Set another password."""
         await self._call("change_password", config, change)
 
-    async def delete_users(self, config: dict[str, Any], users: tuple[DoomedUser, ...]) -> tuple[Verdict, ...]:
+    async def delete_users(
+        self, config: dict[str, Any], users: tuple[DoomedUser, ...]
+    ) -> tuple[Verdict, ...]:
         """End, remove, prove; one verdict a member, in order."""
         verdicts = cast("tuple[Verdict, ...]", await self._call("delete_users", config, users))
         if [verdict.name for verdict in verdicts] != [user.name for user in users]:
@@ -240,5 +259,3 @@ def _target_of(config: dict[str, Any]) -> str:
     if isinstance(identity, str) and identity:
         return identity
     return hashlib.sha256(msgspec.msgpack.encode(config, enc_hook=encode_sealed)).hexdigest()
-
-
