@@ -1,7 +1,7 @@
 """From an HTTP request to an ``sdk.Request``. Translates, decides nothing about rights.
 
-Methods: GET reads, LIST or ``?list=true`` lists, POST and PUT are one, ``?help=1`` asks for help. A query's
-parameters are fields like a body's; a body's win.
+Methods: GET reads, LIST or ``?list=true`` lists, POST and PUT are one, ``?help=1`` asks for help. Where there is no
+body, a query's parameters are the fields; where there is one, they mean nothing (KV would store them).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def read_request(request: BaseRequest, head: Head, *, limit: int, trusted:
     """The whole request; ``limit`` is the body's, in bytes."""
     data = head.query
     if head.operation in _WITH_BODY:
-        data = {**head.query, **await read_object(request, limit=limit)}
+        data = await read_object(request, limit=limit)
     namespace = request.headers.get("X-Vault-Namespace", "").strip("/")
     if namespace not in {"", "root"}:
         raise NotFoundError("there is no such namespace", hint="leave X-Vault-Namespace empty")

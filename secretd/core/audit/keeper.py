@@ -63,8 +63,7 @@ class AuditKeeper:
 
     async def open(self) -> None:
         """When the barrier has opened: the devices of the configuration. One that cannot open fails its groups."""
-        if self._broker is not None:
-            await self._broker.close()
+        await self.close()
         keys = self._keys.loaded
         redactor = Redactor(keys.audit)
         self._builder = EntryBuilder(redactor, self._clock)
@@ -77,8 +76,7 @@ class AuditKeeper:
     async def close(self) -> None:
         """When the daemon ends: write what is pending."""
         if self._broker is not None:
-            await self.save_heads()
-            await self._broker.close()
+            await self._save(await self._broker.close())
 
     def reopen(self) -> None:
         """SIGHUP."""
@@ -130,9 +128,11 @@ class AuditKeeper:
 
     async def save_heads(self) -> None:
         """Tell storage how far each chain has come: each second, and at the end."""
-        if self._broker is None:
-            return
-        for head in self._broker.heads():
+        if self._broker is not None:
+            await self._save(self._broker.heads())
+
+    async def _save(self, heads: Sequence[AuditHead]) -> None:
+        for head in heads:
             await self._pool.execute("save_audit_head", head.node, head.device, head.seq, head.chain, head.time)
 
     async def list_heads(self, device: str = "") -> list[AuditHead]:
