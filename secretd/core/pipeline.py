@@ -225,7 +225,7 @@ class Pipeline:
             acl.require(_CAPABILITY[operation], request.path, request.data, wrap_ttl=request.wrap_ttl)
             if row is not None and row.sudo:
                 acl.require_sudo(request.path)
-        if way.token is not None and way.token.num_uses and request.path.startswith(_UNCOUNTED) is False:
+        if way.token is not None and way.token.num_uses and not request.path.startswith(_UNCOUNTED):
             if await self._tokens.use(way.token.id) is None:
                 raise PermissionDeniedError
 

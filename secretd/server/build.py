@@ -72,76 +72,108 @@ async def compose(
     settings: Settings, pool: Pool, *, plugins: Plugins, clock: Clock, faults: Faults
 ) -> AsyncIterator[Core]:
     """Put a core together on an open, migrated pool; on leaving, what must not be lost is finished."""
-    installation = await pool.fetchrow("get_installation")
-    if installation is None:
+    row = await pool.fetchrow("get_installation")
+    if row is None:
         raise LookupError("the row of the installation is missing")
-    holder: list[Parts] = []
-
-    def parts() -> Parts:
-        return holder[0]
-
-    engine_of = _engine_table(parts)
-    barrier = Barrier(pool, clock)
-    keys = Keys(pool, barrier)
-    tokens = Tokens(pool)
-    leases = Leases(pool, installation["lease_generation"])
-    policies = PolicyStore(pool, barrier)
-    system = CoreSystem(pool=pool, leases=leases, policies=policies, plugins=plugins, clock=clock)
-    mounts = MountTable(pool=pool, barrier=barrier, leases=leases, system=system, engine_of=engine_of)
-    audit = AuditKeeper(
-        pool=pool, barrier=barrier, keys=keys, clock=clock, node=settings.about.node,
-        devices=settings.audit_devices, api_folder=settings.audit_api_folder,
-    )  # fmt: skip
-    caches = Caches(
-        pool=pool, barrier=barrier, mounts=mounts, policies=policies, engine_of=engine_of,
-        reload_audit=audit.reload, default_ttl=settings.default_ttl, max_ttl=settings.max_ttl,
-    )  # fmt: skip
-
-    def find_bed(mount_id: str, name: str) -> Bed:
-        route, secret_type = caches.router.secret_type(mount_id, name)
-        return Bed(mounts.view(route.mount.id), secret_type)
-
-    revoker = Revoker(
-        leases=leases, barrier=barrier, system=system, faults=faults, find_bed=find_bed, workers=settings.workers
-    )
-    renewer = Renewer(leases=leases, barrier=barrier, system=system, faults=faults, find_bed=find_bed)
-    token_service = TokenService(tokens=tokens, leases=leases, keys=keys, wake=revoker.wake)
-    lifecycle = Lifecycle(
-        pool=pool, barrier=barrier, keys=keys, tokens=tokens, static=settings.static_seal,
-        create_defaults=_defaults(policies, mounts),
-    )  # fmt: skip
     async with Shelter() as shelter:
-        issuer = Issuer(
-            leases=leases, barrier=barrier, system=system, shelter=shelter, faults=faults, wake=revoker.wake
+        below = _Below(settings, pool, clock, plugins, generation=row["lease_generation"])
+        parts = _parts(below, faults, shelter)
+        below.parts.append(parts)
+        _connect(parts)
+        yield Core(parts, _pipeline(parts, faults, shelter))
+    await parts.audit.close()
+
+
+class _Below:
+    """What the parts of core stand on, in the order in which each needs the one before."""
+
+    def __init__(
+        self, settings: Settings, pool: Pool, clock: Clock, plugins: Plugins, *, generation: int
+    ) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.clock = clock
+        self.parts: list[Parts] = []  # filled once: the engines of sys/ see the parts that route to them
+        self.engine_of = _engine_table(lambda: self.parts[0])
+        self.barrier = Barrier(pool, clock)
+        self.keys = Keys(pool, self.barrier)
+        self.tokens = Tokens(pool)
+        self.leases = Leases(pool, generation)
+        self.policies = PolicyStore(pool, self.barrier)
+        self.system = CoreSystem(
+            pool=pool, leases=self.leases, policies=self.policies, plugins=plugins, clock=clock
         )
-        holder.append(
-            Parts(
-                about=settings.about, clock=clock, pool=pool, barrier=barrier, keys=keys, tokens=tokens,
-                leases=leases, policies=policies, mounts=mounts, system=system, lifecycle=lifecycle,
-                caches=caches, audit=audit, token_service=token_service, issuer=issuer, renewer=renewer,
-                revoker=revoker, engine_of=engine_of,
-            )
+        self.mounts = MountTable(
+            pool=pool, barrier=self.barrier, leases=self.leases, system=self.system, engine_of=self.engine_of
+        )
+        self.audit = AuditKeeper(
+            pool=pool, barrier=self.barrier, keys=self.keys, clock=clock, node=settings.about.node,
+            devices=settings.audit_devices, api_folder=settings.audit_api_folder,
         )  # fmt: skip
-        _connect(lifecycle, audit, caches, revoker)
-        pipeline = Pipeline(
-            lifecycle=lifecycle, caches=caches, keys=keys, tokens=tokens, policies=policies, mounts=mounts,
-            system=system, issuer=issuer, token_service=token_service, audit=audit.tools, shelter=shelter,
-            faults=faults, sealed_rows=sealed_rows(parts),
+        self.caches = Caches(
+            pool=pool, barrier=self.barrier, mounts=self.mounts, policies=self.policies, engine_of=self.engine_of,
+            reload_audit=self.audit.reload, default_ttl=settings.default_ttl, max_ttl=settings.max_ttl,
         )  # fmt: skip
-        yield Core(parts(), pipeline)
-    await audit.close()
+
+    def find_bed(self, mount_id: str, name: str) -> Bed:
+        """Where a lease of a mount lives."""
+        route, secret_type = self.caches.router.secret_type(mount_id, name)
+        return Bed(self.mounts.view(route.mount.id), secret_type)
 
 
-def _connect(lifecycle: Lifecycle, audit: AuditKeeper, caches: Caches, revoker: Revoker) -> None:
+def _parts(on: _Below, faults: Faults, shelter: Shelter) -> Parts:
+    revoker = Revoker(
+        leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, find_bed=on.find_bed,
+        workers=on.settings.workers,
+    )  # fmt: skip
+    return Parts(
+        about=on.settings.about,
+        clock=on.clock,
+        pool=on.pool,
+        barrier=on.barrier,
+        keys=on.keys,
+        tokens=on.tokens,
+        leases=on.leases,
+        policies=on.policies,
+        mounts=on.mounts,
+        system=on.system,
+        lifecycle=Lifecycle(
+            pool=on.pool, barrier=on.barrier, keys=on.keys, tokens=on.tokens, static=on.settings.static_seal,
+            create_defaults=_defaults(on.policies, on.mounts),
+        ),
+        caches=on.caches,
+        audit=on.audit,
+        token_service=TokenService(tokens=on.tokens, leases=on.leases, keys=on.keys, wake=revoker.wake),
+        issuer=Issuer(
+            leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, shelter=shelter, wake=revoker.wake
+        ),
+        renewer=Renewer(
+            leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, find_bed=on.find_bed
+        ),
+        revoker=revoker,
+        engine_of=on.engine_of,
+    )  # fmt: skip
+
+
+def _pipeline(parts: Parts, faults: Faults, shelter: Shelter) -> Pipeline:
+    return Pipeline(
+        lifecycle=parts.lifecycle, caches=parts.caches, keys=parts.keys, tokens=parts.tokens,
+        policies=parts.policies, mounts=parts.mounts, system=parts.system, issuer=parts.issuer,
+        token_service=parts.token_service, audit=parts.audit.tools, shelter=shelter, faults=faults,
+        sealed_rows=sealed_rows(parts),
+    )  # fmt: skip
+
+
+def _connect(parts: Parts) -> None:
     """What follows an opened or a sealed barrier."""
 
     async def refresh() -> None:
-        await caches.refresh()
-        revoker.wake()
+        await parts.caches.refresh()
+        parts.revoker.wake()
 
-    lifecycle.when_opened(audit.open)
-    lifecycle.when_opened(refresh)
-    lifecycle.when_sealed(caches.forget)
+    parts.lifecycle.when_opened(parts.audit.open)
+    parts.lifecycle.when_opened(refresh)
+    parts.lifecycle.when_sealed(parts.caches.forget)
 
 
 def _defaults(policies: PolicyStore, mounts: MountTable) -> Callable[[Runner], Awaitable[None]]:

@@ -87,10 +87,10 @@ async def _until_signal(config: Config, options: ServerOptions, reread: Callable
     async with serve(config, faults=NoFaults(), options=options) as daemon:
         if reread is not None:
             loop.add_signal_handler(signal.SIGHUP, lambda: daemon.reload(reread))
-        notify("READY=1", environment())
+        notify("READY=1", environ=environment())
         await stop.wait()
         log.info("server.stopping")
-        notify("STOPPING=1", environment())
+        notify("STOPPING=1", environ=environment())
     return 0
 
 
