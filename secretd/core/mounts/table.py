@@ -83,6 +83,15 @@ class MountTable:
             if not await runner.execute("update_mount_config", record.id, _json(config)):
                 raise InvalidRequestError("the mount was disabled meanwhile")
 
+    async def move(self, record: MountRecord, path: str) -> None:
+        """Give a mount another path; everything that hangs on its id goes with it."""
+        async with self._pool.transaction() as runner:
+            await runner.execute("bump_mounts", 0)
+            taken = [row["path"] for row in await runner.fetch("list_mounts", 0) if row["id"] != record.id]
+            model.require_free(path, taken)
+            if not await runner.execute("move_mount", record.id, path):
+                raise InvalidRequestError("the mount was disabled meanwhile")
+
     async def begin_disabling(self, record: MountRecord) -> list[str]:
         """Step 1; the ids of leases that are now due."""
         async with self._pool.transaction() as runner:
@@ -96,6 +105,13 @@ class MountTable:
                 "end_leases_of_mount", record.id, self._leases.generation, "mount disabled"
             )
             return due + [row[0] for row in rows]
+
+    async def end_logins(self, mount_id: str, reason: str) -> list[str]:
+        """End every token that an auth mount made, with their trees; the ids of leases that are now due."""
+        async with self._pool.transaction() as runner:
+            tokens = [row[0] for row in await runner.fetch("end_mount_tokens", mount_id, reason)]
+            generation = self._leases.generation
+            return await end_trees(runner, tokens, generation=generation, reason=reason, are_ended=True)
 
     async def finish_disabling(self, record: MountRecord) -> bool:
         """Step 3, if no lease is left; whether it is done."""

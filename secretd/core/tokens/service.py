@@ -16,7 +16,7 @@ from secretd.core.keys import Keys
 from secretd.core.policy.builtin import DEFAULT, normalise_policy_names, require_assignable
 from secretd.crypto.digest import random_token
 from secretd.sdk.engine import Mount
-from secretd.sdk.errors import InvalidRequestError, PermissionDeniedError
+from secretd.sdk.errors import ConflictError, InvalidRequestError, PermissionDeniedError
 from secretd.sdk.response import Auth, Response, TokenGrant
 from secretd.sdk.ttl import Limit, Span, shortest
 from secretd.storage.leases import Leases
@@ -40,6 +40,7 @@ class Wish:
     display_name: str = "token"
     no_default_policy: bool = False
     no_parent: bool = False
+    orphan: bool = False  # by the path that makes orphans: the policy on it is the right
     renewable: bool = True
 
 
@@ -59,13 +60,14 @@ class TokenService:
         never_ends = policies == (ROOT,) and not (wish.ttl or wish.period or wish.explicit_max_ttl)
         if never_ends and parent.expire_time is not None:
             raise InvalidRequestError("expiring root tokens cannot create non-expiring root tokens")
-        span, max_ttl = _spans(wish, mount, None if wish.no_parent else parent.ttl)
+        is_orphan = wish.no_parent or wish.orphan
+        span, max_ttl = _spans(wish, mount, None if is_orphan else parent.ttl)
         token = wish.id or random_token("hvs.", 24)
         new = NewToken(
             id=self._keys.hash_token(token),
             accessor=random_token("", _ACCESSOR_LENGTH),
             display_name="token-" + wish.display_name if wish.display_name != "token" else "token",
-            path="auth/token/create-orphan" if wish.no_parent else "auth/token/create",
+            path="auth/token/create-orphan" if wish.orphan else "auth/token/create",
             policies=policies,
             metadata=wish.metadata,
             entity_id=parent.entity_id,
@@ -74,14 +76,17 @@ class TokenService:
             ttl=0 if never_ends else span.seconds,
             period=wish.period,
             explicit_max_ttl=wish.explicit_max_ttl,
-            max_ttl=0 if never_ends or wish.period and not wish.explicit_max_ttl else max_ttl,
+            max_ttl=0 if never_ends or (wish.period and not wish.explicit_max_ttl) else max_ttl,
             num_uses=wish.num_uses,
         )
-        ttl = await self._tokens.insert_child(new, parent_id=parent.id, orphan=wish.no_parent)
+        try:
+            ttl = await self._tokens.insert_child(new, parent_id=parent.id, orphan=is_orphan)
+        except ConflictError:
+            raise InvalidRequestError("cannot create a token with a duplicate ID") from None
         if ttl is None:
             raise PermissionDeniedError
         warnings = [span.warning] if span.warning and not never_ends else []
-        return Response(auth=_grant(token, new, ttl, orphan=wish.no_parent), warnings=warnings)
+        return Response(auth=_grant(token, new, ttl, orphan=is_orphan), warnings=warnings)
 
     async def log_in(self, login: Auth, *, mount: Mount, path: str, role_key: str) -> Response:
         """The token of a login that an auth method vouches for."""
