@@ -9,6 +9,8 @@ Whatever fails, the answer is the same sentence.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from secretd.auth.approle.digests import DigestKey, load_key
@@ -46,16 +48,17 @@ async def log_in(call: Call, fields: Login) -> Response:
 async def _prove(call: Call, digests: DigestKey, role: Role, *, secret_id: Sensitive) -> dict[str, str]:
     """The metadata of the secret id, a use poorer."""
     key = secret_key(role, digests.secret_id(secret_id))
-    secret = await _get_valid(call, call.view, key)  # (2)
+    time = await now(call.system)
+    secret = await _get_valid(call, call.view, key, time=time)  # (2)
     if secret.uses_left:
         async with call.view.transaction() as view:
-            await _use(view, role, key, await _get_valid(call, view, key))  # (3)
+            await _use(view, role, key, await _get_valid(call, view, key, time=time))  # (3)
     return secret.metadata
 
 
-async def _get_valid(call: Call, view: View, key: str) -> SecretId:
+async def _get_valid(call: Call, view: View, key: str, *, time: datetime) -> SecretId:
     secret = await find(view, key, SecretId)
-    if secret is None or is_over(secret, await now(call.system)):
+    if secret is None or is_over(secret, time):
         raise _refusal()
     if not is_within(call.client_address, secret.cidr_list):
         raise _refusal()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from secretd.auth.approle.schemas import Role, SecretId, role_key, secret_key
 from secretd.auth.approle.secret_ids import is_over, now, remove
 from secretd.sdk.engine import Mount, System, Timer
@@ -28,21 +30,21 @@ async def tidy_secret_ids(system: System, view: View, mount: Mount) -> None:
 
 
 async def _tidy_role(system: System, view: View, role: Role) -> None:
-    last = ""
+    last, time = "", await now(system)
     while True:
         found = await view.list(f"secret/{role.id}/", after=last, limit=_PAGE)
         for hashed in found:
-            await _tidy_one(system, view, role, hashed)
+            await _tidy_one(view, role, hashed, time=time)
         if len(found) < _PAGE:
             return
         last = found[-1]
 
 
-async def _tidy_one(system: System, view: View, role: Role, hashed: str) -> None:
+async def _tidy_one(view: View, role: Role, hashed: str, *, time: datetime) -> None:
     key = secret_key(role, hashed)
     async with view.transaction() as inside:
         secret = await find(inside, key, SecretId)
-        if secret is not None and is_over(secret, await now(system)):
+        if secret is not None and is_over(secret, time):
             await remove(inside, role, key, secret)
 
 

@@ -6,6 +6,8 @@ nothing: each lease carries its recipe.
 
 from __future__ import annotations
 
+import functools
+
 from secretd.engines.database.connections import missing, warn_of_policy
 from secretd.engines.database.schemas import (
     Connection,
@@ -84,7 +86,12 @@ async def delete(call: Call, fields: Named) -> None:
 
 async def bits_of(system: System, policy: str) -> float:
     """Entropy of the passwords: of the policy, or of our own alphabet."""
-    return await system.password_bits(policy) if policy else password_bits()
+    return await system.password_bits(policy) if policy else _own_bits()
+
+
+@functools.cache
+def _own_bits() -> float:
+    return password_bits()
 
 
 def require_strong(connection: Connection, bits: float) -> None:
