@@ -160,7 +160,7 @@ def _pipeline(parts: Parts, faults: Faults, shelter: Shelter) -> Pipeline:
         lifecycle=parts.lifecycle, caches=parts.caches, keys=parts.keys, tokens=parts.tokens,
         policies=parts.policies, mounts=parts.mounts, system=parts.system, issuer=parts.issuer,
         token_service=parts.token_service, audit=parts.audit.tools, shelter=shelter, faults=faults,
-        sealed_rows=sealed_rows(parts),
+        sealed_rows=sealed_rows(lambda: parts),
     )  # fmt: skip
 
 

@@ -48,7 +48,9 @@ _SHAPES: Final = (
         "(private key)",
     ),
 )
-_NAMES: Final = frozenset({"password", "token", "secret", "secret_id", "key_share"})  # no event has them in clear
+_NAMES: Final = frozenset(
+    {"password", "token", "secret", "secret_id", "key_share"}
+)  # no event has them in clear
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONSTANT: Final = re.compile(r"[^\n<({\[\"'=]*")  # a preformatted text, as far as nothing was put into it
 
