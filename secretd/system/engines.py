@@ -24,7 +24,9 @@ def sys_engine(parts: Parts) -> Engine:
 
 def token_engine(parts: Parts) -> Engine:
     """``auth/token/``."""
-    return Engine(type="token", kind="system", paths=tokens.paths(parts), help="Tokens: make, see, renew, end.")
+    return Engine(
+        type="token", kind="system", paths=tokens.paths(parts), help="Tokens: make, see, renew, end."
+    )
 
 
 def sealed_rows(parts: Callable[[], Parts]) -> Callable[[Request], tuple[Path, dict[str, str]] | None]:

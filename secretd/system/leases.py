@@ -203,7 +203,8 @@ class End:
         if row is None:
             return  # over already, or never was: Vault does not tell either
         if row["state"] == "revoking" and row["attempts"]:
-            await self._parts.leases.end_prefix(lease_id, "revoked")  # asked again: due now, not after its back-off
+            # Asked again: due now, not after its back-off.
+            await self._parts.leases.end_prefix(lease_id, "revoked")
         else:
             await self._parts.leases.end(lease_id, "revoked")
         await self._settle([lease_id], sync=sync)
@@ -246,5 +247,3 @@ def _limit(text: str) -> int:
     if not text.isdecimal():
         raise InvalidRequestError("limit is a whole number, or none")
     return min(int(text), _MOST)
-
-

@@ -86,7 +86,9 @@ def tuned(config: MountConfig, fields: Tuning, *, max_ttl: int) -> MountConfig:
         changes["listing_visibility"] = fields.listing_visibility
     if fields.token_type is not None:
         if fields.token_type not in _TOKEN_TYPES:
-            raise InvalidRequestError("invalid value for 'token_type'", hint="service tokens are the only ones yet")
+            raise InvalidRequestError(
+                "invalid value for 'token_type'", hint="service tokens are the only ones yet"
+            )
         changes["token_type"] = fields.token_type
     if fields.force_no_cache is not None:
         changes["force_no_cache"] = fields.force_no_cache

@@ -147,14 +147,17 @@ class Mounts:
                 return
             await asyncio.sleep(_PAUSE)
         raise UnavailableError(
-            "leases of the mount could not be ended yet", hint="secretd goes on; see `secretd lease irrevocable`"
+            "leases of the mount could not be ended yet",
+            hint="secretd goes on; see `secretd lease irrevocable`",
         )
 
     async def read_tuning(self, call: Call, fields: PathFields) -> Response:
         """Read what a mount was tuned to."""
         record = await self._find(fields.path)
         if record is None:
-            raise InvalidRequestError(f'cannot fetch sysview for path "{self._prefix}{clean_path(fields.path)}"')
+            raise InvalidRequestError(
+                f'cannot fetch sysview for path "{self._prefix}{clean_path(fields.path)}"'
+            )
         caches = self._parts.caches
         data = shown_tuning(record, default_ttl=caches.default_ttl, max_ttl=caches.max_ttl)
         return Response(data=data, spread=True)
@@ -186,7 +189,8 @@ class Mounts:
                 raise InvalidRequestError("a kv mount has version 1 or 2")
             if await self._parts.mounts.view(record.id).list("", limit=1):
                 raise InvalidRequestError(
-                    "this mount holds secrets without versions", hint="make another mount of version 2 and copy them"
+                    "this mount holds secrets without versions",
+                    hint="make another mount of version 2 and copy them",
                 )
         return {**(record.config.options or {}), **said}
 

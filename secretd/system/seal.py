@@ -115,7 +115,9 @@ class Seal:
                 raise InvalidRequestError("vault is unsealed")
             lifecycle.reset_unseal()
         elif not fields.key:
-            raise InvalidRequestError("'key' must be specified in request body as JSON, or 'reset' set to true")
+            raise InvalidRequestError(
+                "'key' must be specified in request body as JSON, or 'reset' set to true"
+            )
         elif fields.migrate:
             raise InvalidRequestError("seal migration is not supported yet")
         else:

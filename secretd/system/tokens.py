@@ -229,8 +229,9 @@ class End:
 
     async def tidy(self, call: Call, fields: Nothing) -> Response:
         """Forget tokens that ended long ago."""
-        while len(await self._parts.tokens.delete_ended(_OLD, _BATCH)) == _BATCH:
-            continue
+        ended = await self._parts.tokens.delete_ended(_OLD, _BATCH)
+        for token_id in ended:
+            await self._parts.forget_cubbyhole(token_id)
         return Response(warnings=["Tidy operation successfully finished."])
 
     def _hash(self, fields: TokenFields) -> bytes:
