@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-
 from cpu import resident_mib, tree_ms
 from loads import BULK, GROUPS, LOADS, OPEN_CONNECTIONS, REVOKE, Load, prepare, require_status
 from report import Sample, print_table, ratios, summarise, write_json
