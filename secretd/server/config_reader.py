@@ -144,7 +144,9 @@ class Reader:
                 f"{key}: the file cannot be read: {reason}", hint="check the path and its permissions"
             ) from None
         if not content or len(content) > _MAX_SECRET:
-            raise ConfigError(f"{key}: the file is empty, too large or no regular file")
+            raise ConfigError(
+                f"{key}: the file is empty, too large or no regular file", hint="check the path"
+            )
         if mode & stat.S_IRWXO:
             self.warnings.append(f"{key}: everybody on this machine can open the file; make its mode 0600")
         return content
