@@ -9,9 +9,11 @@ from secretd.sdk.engine import Engine
 from secretd.sdk.path import Nothing, Path
 from secretd.sdk.request import DELETE, LIST, PATCH, READ, UPDATE
 
+LARGE = 1 << 28  # bytes: the server's own limit is the one that binds
+
 PATHS_1 = (
     Path(READ, "{path*}", Named, v1.read),
-    Path(UPDATE, "{path*}", Named, v1.write, exists=v1.exists, takes_any=True),
+    Path(UPDATE, "{path*}", Named, v1.write, exists=v1.exists, takes_any=True, max_bytes=LARGE),
     Path(DELETE, "{path*}", Named, v1.delete),
     Path(LIST, "{path*}", Named, v1.list_names),
 )
@@ -20,8 +22,8 @@ PATHS_2 = (
     Path(READ, "config", Nothing, settings.read),
     Path(UPDATE, "config", Settings, settings.write),
     Path(READ, "data/{path*}", Chosen, data.read),
-    Path(UPDATE, "data/{path*}", Content, data.write, exists=exists),
-    Path(PATCH, "data/{path*}", Content, data.patch),
+    Path(UPDATE, "data/{path*}", Content, data.write, exists=exists, max_bytes=LARGE),
+    Path(PATCH, "data/{path*}", Content, data.patch, max_bytes=LARGE),
     Path(DELETE, "data/{path*}", Named, data.delete),
     Path(UPDATE, "delete/{path*}", Numbers, versions.delete),
     Path(UPDATE, "undelete/{path*}", Numbers, versions.undelete),
