@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from types import NoneType
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -36,8 +37,8 @@ class Path:
     """
 
     __slots__ = (
-        "exists", "fields", "handler", "known", "max_bytes", "open", "operation", "pattern", "regex", "sudo", "takes_any",
-        "while_sealed",
+        "exists", "fields", "handler", "known", "max_bytes", "never_null", "open", "operation", "pattern", "regex",
+        "sudo", "takes_any", "while_sealed",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Path:
         self.regex = re.compile(_regex(pattern))
         info = msgspec.structs.fields(fields)
         self.known = frozenset(f.encode_name for f in info)
+        self.never_null = frozenset(f.encode_name for f in info if not _takes_null(f.type))
 
     def match(self, path: str) -> dict[str, str] | None:
         """The holes' values, or None."""
@@ -74,15 +76,25 @@ class Path:
         return None if found is None else found.groupdict()
 
     def decode(self, data: dict[str, Any], holes: dict[str, str]) -> Any:
-        """The fields; holes win over the body. Raises InvalidRequestError that echoes no value."""
+        """The fields; holes win over the body. Raises InvalidRequestError that echoes no value.
+
+        A null is as good as an absent field where the field knows no null: clients send all they have.
+        """
+        given = {
+            name: value for name, value in data.items() if value is not None or name not in self.never_null
+        }
         try:
-            return msgspec.convert({**data, **holes}, self.fields, strict=False, dec_hook=decode_hook)
+            return msgspec.convert({**given, **holes}, self.fields, strict=False, dec_hook=decode_hook)
         except msgspec.ValidationError as error:
             raise InvalidRequestError(_explain(str(error))) from None
 
     def unknown(self, data: dict[str, Any]) -> list[str]:
         """Names in the body that mean nothing here."""
         return [] if self.takes_any else [name for name in data if name not in self.known]
+
+
+def _takes_null(kind: Any) -> bool:
+    return kind in {Any, None, NoneType} or NoneType in get_args(kind)
 
 
 def _regex(pattern: str) -> str:
