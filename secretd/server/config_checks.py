@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from secretd.core.plugins.catalog import PluginCatalog
 from secretd.sdk.errors import ConfigError
 from secretd.sdk.fields import Duration
 from secretd.server.config_reader import table_note
-from secretd.server.config_schema import Api, AuditTable, Listener, Plugins, Seal, Storage, Targets
+from secretd.server.config_schema import Api, AuditTable, Config, Listener, Plugins, Seal, Storage, Targets
 from secretd.storage.address import parse_address
 
 _DAY = 86_400
@@ -176,6 +177,23 @@ def check_plugins(plugins: Plugins) -> None:
         raise ConfigError(error.message, hint=hint) from None
     if plugins.user and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", plugins.user):
         raise ConfigError("plugins.user is no user's name", hint="a name from the system's user table")
+
+
+def require_plugin_user(config: Config, *, is_root: bool) -> None:
+    """Plugins' children of a daemon that runs as root get a user of their own, outside dev mode."""
+    if not is_root or config.is_dev or not config.plugins.allow:
+        return
+    if not config.plugins.user:
+        raise ConfigError(
+            "plugins.user is missing: the daemon runs as root, and so would its plugins",
+            hint='run the daemon as an unprivileged user, or name one for plugins, as in user = "nobody"',
+        )
+    try:
+        number = pwd.getpwnam(config.plugins.user).pw_uid
+    except KeyError:
+        raise ConfigError("plugins.user is unknown here", hint="make the user, or name another") from None
+    if number == 0:
+        raise ConfigError("plugins.user is root", hint='as in user = "nobody"')
 
 
 def audit_devices(tables: tuple[AuditTable, ...]) -> tuple[DeviceSpec, ...]:
