@@ -157,7 +157,8 @@ async def secretd(folder: Path) -> AsyncIterator[Server]:
 def _secretd_config(folder: Path, storage: EmbeddedPostgres, port: int) -> str:
     _private(folder / "url", storage.dsn(tcp=True))
     _private(folder / "seal.key", base64.b64encode(secrets.token_bytes(32)).decode())
-    user = 'user = "nobody"' if os.geteuid() == 0 else ""
+    # Nobody else may be able to read the interpreter; OpenBao's plugin runs as root too.
+    user = 'user = "root"' if os.geteuid() == 0 else ""
     return f"""
 [storage]
 url = "file:{folder / "url"}"
