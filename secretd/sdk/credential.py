@@ -141,6 +141,7 @@ def make_password(length: int = MIN_PASSWORD) -> str:
             return drawn
 
 
+@functools.cache
 def password_bits(length: int = MIN_PASSWORD) -> float:
     """Return the bits of :func:`make_password`; raise ValueError below 20 or above 256 characters."""
     if not MIN_PASSWORD <= length <= 256:

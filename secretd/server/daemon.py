@@ -35,9 +35,10 @@ from secretd.sdk.errors import ConfigError, SecretdError
 from secretd.server import first_start
 from secretd.server.build import Core, Settings, compose
 from secretd.server.config import dev_config, environment, load_config, load_storage, parse_storage, static_seal
+from secretd.server.config_checks import require_plugin_user
 from secretd.server.config_schema import Config, Storage
 from secretd.server.embedded import EmbeddedPostgres
-from secretd.server.listeners import Listeners
+from secretd.server.listeners import Listeners, require_tls_files
 from secretd.server.logging import configure_logging, set_level
 from secretd.server.notify import notify
 from secretd.server.options import MigrateOptions, ServerOptions
@@ -52,11 +53,16 @@ API_LEVEL = "1.16.3"  # what clients of Vault gate on; our own version is build 
 def run_server(options: ServerOptions) -> int:
     """``secretd server``: run until a signal. Raises SecretdError if it cannot start."""
     config = dev_config(options) if options.dev else load_config(_path(options.config))
+    require_plugin_user(config, is_root=os.geteuid() == 0)
     if options.is_check:
+        for listener in config.listeners:
+            require_tls_files(listener)
         sys.stdout.write("the configuration is valid\n")
         return 0
     os.umask(0o077)
     configure_logging(level=config.log.level, format=config.log.format)
+    if config.plugins.user == "root":
+        log.warning("plugins.run_as_root", hint="a plugin's child could read the daemon's memory")
     for warning in config.warnings:
         log.warning("config.warning", reason=warning)
     reread = None if options.config is None else lambda: load_config(_path(options.config))

@@ -74,15 +74,26 @@ class Listeners:
         if address.is_unix:
             Path(address.path).unlink(missing_ok=True)
             return web.UnixSite(runner, address.path)
-        if listener.tls_cert is None or listener.tls_key is None:
+        context = _context(listener)
+        if context is None:
             return web.TCPSite(runner, address.host, address.port)
-        context = server_context(
-            listener.tls_cert,
-            listener.tls_key,
-            min_version=listener.tls_min_version,
-            client_certs=listener.client_certs,
-            client_ca=listener.client_ca,
-            proxied=listener.proxy_protocol,
-        )
         self._contexts.append((listener, context))
         return TLSSite(runner, address.host, port=address.port, context=context)
+
+
+def require_tls_files(listener: Listener) -> None:
+    """Raise ConfigError unless the listener's TLS files can be used; nothing is opened to anybody."""
+    _context(listener)
+
+
+def _context(listener: Listener) -> ssl.SSLContext | None:
+    if listener.tls_cert is None or listener.tls_key is None:
+        return None
+    return server_context(
+        listener.tls_cert,
+        listener.tls_key,
+        min_version=listener.tls_min_version,
+        client_certs=listener.client_certs,
+        client_ca=listener.client_ca,
+        proxied=listener.proxy_protocol,
+    )
