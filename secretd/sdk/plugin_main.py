@@ -29,6 +29,7 @@ from secretd.sdk.plugin_wire import (
     ERRORS,
     MAX_MESSAGE,
     METHODS,
+    PULSE,
     UNEXPECTED,
     Call,
     FrameBuffer,
@@ -185,6 +186,9 @@ class _Server(asyncio.Protocol):
         if not call.method:
             if running is not None:
                 running.cancel()
+            return
+        if call.method == PULSE:
+            self.write(encode_frame((call.id, "", "", "", None)))
             return
         task = self._tasks.create_task(self._answer(call))
         self._running[call.id] = task

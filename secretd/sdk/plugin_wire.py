@@ -96,6 +96,7 @@ ERRORS: Final[dict[str, type[SecretdError]]] = {
     for kind in (InvalidRequestError, TargetError, TargetUnavailableError, TargetAuthError, PluginError)
 }
 
+PULSE: Final = "."  # a call that the child's loop answers by itself
 UNEXPECTED: Final = "unexpected"  # in place of a key of ERRORS: the plugin broke its contract
 
 # method of DatabasePlugin -> types of its arguments, type of its answer

@@ -25,6 +25,7 @@ _TOKEN: Final = re.compile(
   | (?P<line>--[^\n]*)
   | (?P<block>/\*)
   | (?P<escape>(?<![A-Za-z0-9_\x80-\U0010ffff$])[eE]'(?:[^'\\]|''|\\.)*')
+  | (?P<broken>(?<![A-Za-z0-9_\x80-\U0010ffff$])[eE]')
   | (?P<string>'(?:[^']|'')*')
   | (?P<name>"(?:[^"]|"")*")
   | (?P<dollar>\$(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?)\$)
@@ -40,28 +41,61 @@ _TOKEN: Final = re.compile(
 
 def split(text: str) -> list[str]:
     """Return the statements of a text, without those that are empty. Raises InvalidRequestError."""
-    statements, begin, at, is_empty, depth = [], 0, 0, True, 0
+    statements, begin, at, nesting = [], 0, 0, _Nesting()
     while at < len(text):
         match = _TOKEN.match(text, at)
-        if match is None or (match.lastgroup == "other" and match[0] in "'\""):
+        kind = match.lastgroup if match else "broken"
+        if match is None or kind == "broken" or (kind == "other" and match[0] in "'\""):
             raise InvalidRequestError("a statement has a quote that does not end")
-        kind, at = match.lastgroup, match.end()
+        at = match.end()
         if kind == "block":
             at = _after_comment(text, at)
-        elif match["tag"] is not None:
+        elif kind == "dollar":
             at = _after_dollar(text, at, match[0])
-            is_empty = False
-        elif kind == "end" and depth == 0:
-            if not is_empty:
+        if kind == "end" and nesting.is_outside:
+            if not nesting.is_empty:
                 statements.append(text[begin : match.start()].strip())
-            begin, is_empty = at, True
-        elif kind in {"open", "close"}:
-            depth = max(depth + (1 if kind == "open" else -1), 0)
-        elif kind not in {"space", "line"}:
-            is_empty = False
-    if not is_empty:
+            begin, nesting = at, _Nesting()
+        elif kind not in {"space", "line", "block"}:
+            nesting.take(kind, match[0].lower())
+    if not nesting.is_empty:
         statements.append(text[begin:].strip())
     return statements
+
+
+class _Nesting:
+    """Where in a statement we are: a semicolon in parentheses or in BEGIN ATOMIC … END does not end it."""
+
+    def __init__(self) -> None:
+        self._words: list[str] = []  # the first four: CREATE OR REPLACE FUNCTION
+        self._parentheses = 0
+        self._blocks = 0
+        self.is_empty = True
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether a semicolon ends the statement here."""
+        return not self._parentheses and not self._blocks
+
+    def take(self, kind: str | None, word: str) -> None:
+        """Move past a token that is no space or comment."""
+        self.is_empty = False
+        if kind == "open":
+            self._parentheses += 1
+        elif kind == "close":
+            self._parentheses = max(self._parentheses - 1, 0)
+        elif kind == "word":
+            self._take_word(word)
+
+    def _take_word(self, word: str) -> None:
+        if len(self._words) < 4:
+            self._words.append(word)
+        if self._words[0] != "create" or not {"function", "procedure"} & set(self._words):
+            return
+        if word == "begin" or (word == "case" and self._blocks):
+            self._blocks += 1
+        elif word == "end":
+            self._blocks = max(self._blocks - 1, 0)
 
 
 def _after_comment(text: str, at: int) -> int:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
 import pytest
-from support.clusters import MAJORS, Cluster
 
 from secretd.core.plugins.catalog import PluginCatalog
 from secretd.core.plugins.supervisor import PluginSupervisor
 from secretd.sdk.fields import Sensitive
 from secretd.sdk.plugin import DatabasePlugin, NewUser, Recipe
 from secretd.sdk.testing import DatabaseCase, Session
-
-
+from support.clusters import MAJORS, Cluster
 
 
 class PostgresSession(Session):
@@ -94,7 +91,9 @@ class PostgresCase(DatabaseCase):
 
     async def list_accounts(self) -> set[str]:
         async with self.superuser() as connection:
-            rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)", self.prefix)
+            rows = await connection.fetch(
+                "SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)", self.prefix
+            )
         return {row["rolname"] for row in rows}
 
     @asynccontextmanager
@@ -110,7 +109,9 @@ class PostgresCase(DatabaseCase):
             await gate.execute(f"SELECT pg_advisory_lock({self.gate})")
             held = msgspec.structs.replace(user, recipe=recipe)
             tasks.create_task(self.plugin.create_user(self.config, held))
-            await self.wait_for(gate, f"SELECT count(*) = 1 FROM pg_locks WHERE objid = {self.gate} AND NOT granted")
+            await self.wait_for(
+                gate, f"SELECT count(*) = 1 FROM pg_locks WHERE objid = {self.gate} AND NOT granted"
+            )
             yield
             await gate.execute(f"SELECT pg_advisory_unlock({self.gate})")
 
@@ -138,10 +139,9 @@ class PostgresCase(DatabaseCase):
             connection.terminate()
 
     async def said(self) -> str:
-        logs = [path for path in self.cluster.folder.parent.glob("*.log")]
         async with self.superuser() as connection:
-            folder = await connection.fetchval("SHOW data_directory")
-        return "".join(path.read_text(errors="replace") for path in [*logs, *_files(folder)])
+            folder = Path(await connection.fetchval("SHOW data_directory"))
+        return "".join(path.read_text(errors="replace") for path in folder.parent.glob("*.log"))
 
     async def close(self) -> None:
         """Remove every role of this case; its database is dropped by the fixture."""
@@ -154,14 +154,10 @@ class PostgresCase(DatabaseCase):
             await connection.execute("DROP ROLE " + ", ".join(f'"{name}"' for name in reversed(names)))
 
     async def list_left(self, connection: Any) -> list[str]:
-        rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)", self.prefix)
+        rows = await connection.fetch(
+            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, $1)", self.prefix
+        )
         return [row["rolname"] for row in rows]
-
-
-def _files(folder: str) -> list[Any]:
-    from pathlib import Path
-
-    return [path for path in (Path(folder).parent).glob("*.log") if path.is_file()]
 
 
 @pytest.fixture

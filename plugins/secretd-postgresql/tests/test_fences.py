@@ -108,7 +108,9 @@ async def test_holder_is_ended_past_the_deadline(case: Any) -> None:
         moment = await case.now()
         user = case.user(moment, recipe=recipe, target_deadline=moment + timedelta(seconds=0.7))
         task = asyncio.create_task(case.plugin.create_user(case.config, user))
-        await case.wait_for(gate, f"SELECT count(*) = 1 FROM pg_locks WHERE objid = {case.gate} AND NOT granted")
+        await case.wait_for(
+            gate, f"SELECT count(*) = 1 FROM pg_locks WHERE objid = {case.gate} AND NOT granted"
+        )
         (verdict,) = await case.delete(user, was_issued=False)
         assert verdict.outcome == "busy"
         await case.wait_for(gate, "SELECT clock_timestamp() >= $1", user.target_deadline)
@@ -130,7 +132,9 @@ async def test_child_killed_during_create(case: Any, supervisor: Any) -> None:
         recipe = Recipe(creation=('CREATE ROLE "{{name}}"', f"SELECT pg_advisory_xact_lock({case.gate})"))
         held = msgspec.structs.replace(user, recipe=recipe)
         task = asyncio.create_task(case.plugin.create_user(case.config, held))
-        await case.wait_for(gate, f"SELECT count(*) = 1 FROM pg_locks WHERE objid = {case.gate} AND NOT granted")
+        await case.wait_for(
+            gate, f"SELECT count(*) = 1 FROM pg_locks WHERE objid = {case.gate} AND NOT granted"
+        )
         supervisor.kill("postgresql-database-plugin")
         with pytest.raises(TargetUnavailableError):
             await task

@@ -38,7 +38,9 @@ async def test_table_survives_with_the_group(case: Any) -> None:
 
 async def test_admin_is_not_left_in_the_group(case: Any) -> None:
     """Handing over leaves the admin's memberships as they were."""
-    question = """SELECT count(*) FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member WHERE u.rolname = $1"""
+    question = (
+        """SELECT count(*) FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member WHERE u.rolname = $1"""
+    )
     user = await case.create()
     connection = await case.login(user.name, user.password)
     await connection.execute("CREATE TABLE app.orders ()")
@@ -52,9 +54,12 @@ async def test_hostile_names_are_quoted(case: Any) -> None:
     """Schemas, tables and databases with quotes and SQL in their names survive a revocation unharmed."""
     user = await case.create()
     async with case.superuser() as connection:
+        await connection.execute(f'GRANT CREATE ON DATABASE "{case.database}" TO "{case.group}"')
         await connection.execute(f'CREATE SCHEMA {quoted(HOSTILE)} AUTHORIZATION "{user.name}"')
-        await connection.execute(f'CREATE TABLE {quoted(HOSTILE)}.{quoted("t" + HOSTILE)} ()')
-        await connection.execute(f'ALTER TABLE {quoted(HOSTILE)}.{quoted("t" + HOSTILE)} OWNER TO "{user.name}"')
+        await connection.execute(f"CREATE TABLE {quoted(HOSTILE)}.{quoted('t' + HOSTILE)} ()")
+        await connection.execute(
+            f'ALTER TABLE {quoted(HOSTILE)}.{quoted("t" + HOSTILE)} OWNER TO "{user.name}"'
+        )
     (verdict,) = await case.delete(user)
     assert verdict.outcome == "absent", verdict
     async with case.superuser() as connection:
@@ -70,8 +75,11 @@ async def test_every_database_is_cleared(case: Any) -> None:
         await connection.execute(f"CREATE DATABASE {quoted(second)}")
     try:
         other = await asyncpg.connect(case.super_dsn, database=second)
-        await other.execute("CREATE TABLE kept (); CREATE TABLE granted ()")
-        await other.execute(f'ALTER TABLE kept OWNER TO "{user.name}"; GRANT SELECT ON granted TO "{user.name}"')
+        await other.execute(
+            f'CREATE TABLE kept (); CREATE TABLE granted (); ALTER TABLE granted OWNER TO "{case.admin}"'
+        )
+        await other.execute(f'SET ROLE "{case.admin}"; GRANT SELECT ON granted TO "{user.name}"; RESET ROLE')
+        await other.execute(f'ALTER TABLE kept OWNER TO "{user.name}"')
         (verdict,) = await case.delete(user)
         assert verdict.outcome == "absent", verdict
         assert await owner_of(other, "kept") == case.group
@@ -111,6 +119,10 @@ async def test_legacy_grants_are_dropped(case: Any) -> None:
     user = await case.create()
     async with case.superuser() as connection:
         await connection.execute(
+            f'GRANT ALL ON DATABASE "{case.database}" TO "{case.admin}" WITH GRANT OPTION'
+        )
+        await connection.execute(f'GRANT ALL ON SCHEMA app TO "{case.admin}"; SET ROLE "{case.admin}"')
+        await connection.execute(
             f"""CREATE TABLE app.t (); GRANT ALL ON ALL TABLES IN SCHEMA app TO "{user.name}";
             GRANT CONNECT ON DATABASE "{case.database}" TO "{user.name}";
             ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT ON TABLES TO "{user.name}";
@@ -119,7 +131,9 @@ async def test_legacy_grants_are_dropped(case: Any) -> None:
     (verdict,) = await case.delete(user)
     assert verdict.outcome == "absent", verdict
     async with case.superuser() as connection:
-        assert user.name not in str(await connection.fetchval("SELECT relacl FROM pg_class WHERE relname = 't'"))
+        assert user.name not in str(
+            await connection.fetchval("SELECT relacl FROM pg_class WHERE relname = 't'")
+        )
 
 
 async def test_custom_revocation_runs_first(case: Any) -> None:

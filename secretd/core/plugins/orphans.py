@@ -44,14 +44,25 @@ class Orphans:
 
     def __init__(self) -> None:
         self._live: set[int] = set()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until no watched child is left, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
 
     def watch(self, pid: int) -> None:
         """A child is in use; its exit belongs to whoever started it."""
         self._live.add(pid)
+        self._settled.clear()
 
     def end(self, pid: int, memory: int) -> None:
         """That child has exited: kill what it left behind, known by a limit of at most ``memory`` bytes."""
         self._live.discard(pid)
+        if not self._live:
+            self._settled.set()
         self._sweep(memory)
 
     def _sweep(self, memory: int) -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from secretd.sdk.errors import PluginError, TargetUnavailableError
 from secretd.sdk.plugin_wire import (
     ERRORS,
     METHODS,
+    PULSE,
     FrameBuffer,
     FrameError,
     Hello,
@@ -33,6 +35,8 @@ from secretd.sdk.plugin_wire import (
 
 LOOP: Final = "uvloop:new_event_loop"
 START_TIMEOUT: Final = 10.0  # seconds; a cold import of a driver on a busy machine
+_MARGIN: Final = 0.25  # seconds that the child's own deadline comes earlier: its answer is the better one
+_PULSE_TIMEOUT: Final = 1.0
 _REPLY: Final = decoder(Reply)
 _READY: Final = decoder(Ready)
 _BODIES: Final = {name: decoder(types[1]) for name, types in METHODS.items()}
@@ -47,7 +51,7 @@ class PluginProcess:
         self._hello = hello
         self._orphans = orphans
         self._channel = _Channel(self._end)
-        self._child = _Child(self._forget)
+        self._child = _Child(orphans.watch, self._forget)
         self._last_id = 0
         self.ready = Ready()
 
@@ -86,7 +90,6 @@ class PluginProcess:
                 pass_fds=(fd,),
                 start_new_session=True,  # its own process group, which is ended as one
             )
-        self._orphans.watch(self._child.pid)
 
     async def _greet(self) -> Ready:
         self._channel.write(encode_frame(self._hello))
@@ -117,7 +120,7 @@ class PluginProcess:
         try:
             self._last_id += 1
             call_id = self._last_id
-            frame = encode_frame((call_id, timeout, method, args))
+            frame = encode_frame((call_id, max(timeout - _MARGIN, timeout / 2), method, args))
         except FrameError:
             raise PluginError("the call is too large for a plugin") from None
         reply = await self._exchange(call_id, frame, timeout)
@@ -135,14 +138,24 @@ class PluginProcess:
             async with asyncio.timeout(seconds):
                 return await reply
         except TimeoutError:
+            self._require_pulse()  # its own deadline came first: it is late, or frozen
             raise TargetUnavailableError("the plugin did not answer in time") from None
         finally:
             if self._channel.forget(call_id) and self._channel.is_open:
                 self._channel.write(encode_frame((call_id, 0.0, "", None)))
 
+    def _require_pulse(self) -> None:
+        """Ask the child for a sign of life; without one it is ended, or it would freeze every target."""
+        self._last_id += 1
+        pulse = self._channel.expect(self._last_id)
+        pulse.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._channel.write(encode_frame((self._last_id, 0.0, PULSE, None)))
+        loop = asyncio.get_running_loop()
+        loop.call_later(_PULSE_TIMEOUT, lambda: None if pulse.done() else self._end())
+
     def kill(self) -> None:
-        """End the child's group now; open calls end as unknown when it has gone."""
-        self._child.kill_group()
+        """End the child's group now; open calls end as unknown."""
+        self._end()
 
     async def close(self, grace: float = 1.0) -> None:
         """Let the child give its connections back, at most ``grace`` seconds; then end its whole group."""
@@ -170,7 +183,7 @@ class PluginProcess:
 class _Channel(asyncio.Protocol):
     """Replies by id; the end of the pipe ends every wait."""
 
-    def __init__(self, on_lost: Any) -> None:
+    def __init__(self, on_lost: Callable[[], None]) -> None:
         self.greeting: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._on_lost = on_lost
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
@@ -239,10 +252,11 @@ class _Channel(asyncio.Protocol):
 class _Child(asyncio.SubprocessProtocol):
     """The child as a process: its exit, its group, how much it printed."""
 
-    def __init__(self, on_exit: Any) -> None:
+    def __init__(self, on_start: Callable[[int], None], on_exit: Callable[[], None]) -> None:
         self.exited = asyncio.Event()
         self.stderr_bytes = 0
         self.pid = 0
+        self._on_start = on_start
         self._on_exit = on_exit
         self._was_killed = False
         self._transport: asyncio.SubprocessTransport | None = None
@@ -254,6 +268,7 @@ class _Child(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
         self.pid = self._transport.get_pid()
+        self._on_start(self.pid)  # here, for it may have exited before its starter resumes
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.stderr_bytes += len(data)

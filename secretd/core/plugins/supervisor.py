@@ -40,8 +40,10 @@ from secretd.sdk.plugin import (
 from secretd.sdk.plugin_wire import Hello, Limits
 
 _FIRST_DELAY, _LAST_DELAY = 0.1, 30.0  # seconds between attempts to start a plugin that keeps dying
+_LATE: Final = 0.1  # seconds: the call's own end comes first
+_GRACE: Final = 0.6  # seconds for connections to be given back, and again for the kill
+_SETTLE: Final = 0.5  # seconds for killed children to be reaped
 _STABLE: Final = 60.0  # seconds of life after which a death is the first one again
-_CHILD_MARGIN: Final = 0.25  # seconds: the child's own deadline comes first, its answer is a better one
 
 
 class PluginSupervisor:
@@ -98,6 +100,7 @@ class PluginSupervisor:
         async with asyncio.TaskGroup() as tasks:
             for plugin in self._plugins.values():
                 tasks.create_task(plugin.close())
+        await self._orphans.settle(_SETTLE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,14 +130,16 @@ class _Plugin:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.reach.deadline
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(end + _LATE):
                 process = await self._running()
                 if target is None:
                     return await process.call(method, *args, timeout=end - loop.time())
                 async with self._place(target):
-                    left = max(end - loop.time() - _CHILD_MARGIN, _CHILD_MARGIN)
+                    left = end - loop.time()
+                    if left <= 0:
+                        raise TimeoutError
                     return await process.call(method, *args, timeout=left)
-        except TimeoutError:
+        except TimeoutError:  # nothing was sent
             raise TargetUnavailableError("the target has no place free") from None
 
     @asynccontextmanager
@@ -191,7 +196,7 @@ class _Plugin:
     async def close(self) -> None:
         self._is_closed = True
         if self._process is not None:
-            await self._process.close()
+            await self._process.close(grace=_GRACE)
 
 
 class _Places(msgspec.Struct):
