@@ -100,8 +100,8 @@ class Mounts:
         path = clean_path(fields.path)
         record = await find_mount(self._parts, self._prefix + path)
         if record is None or not record.is_active:
-            what = "auth" if self._kind == "auth" else "secret"
-            raise InvalidRequestError(f"No {what} engine mount at {path}")
+            what = "auth engine" if self._kind == "auth" else "secret engine mount"
+            raise InvalidRequestError(f"No {what} at {path}")
         return Response(data=self._shown(record), spread=True)
 
     async def enable(self, call: Call, fields: EnableFields) -> None:

@@ -185,7 +185,6 @@ class Who:
             body={
                 "ha_enabled": False,
                 "is_self": True,
-                "active_time": rfc3339(datetime.fromtimestamp(0, UTC)),
                 "leader_address": address,
                 "leader_cluster_address": "",
                 "performance_standby": False,
