@@ -42,6 +42,7 @@ from secretd.sdk.plugin_wire import (
 )
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_CAPABILITY_VERSION = 0x20080522  # the third, with two words of each set
 _CLOSE_GRACE = 1.0  # seconds for connections to be given back
 
 
@@ -68,6 +69,7 @@ def fence(hello: Hello) -> None:
     _limit(hello.limits, hello.user)
     if hello.user:
         _become(hello.user)
+    _drop_capabilities()  # root's child would read root's memory otherwise, dumpable or not
     parent = os.getppid()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
@@ -108,6 +110,14 @@ def _become(user: str) -> None:
     os.setgroups([])
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+
+
+def _drop_capabilities() -> None:
+    """Give every capability up; files of our user's are still ours."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(header, nothing) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def _prctl(option: int, value: int) -> None:

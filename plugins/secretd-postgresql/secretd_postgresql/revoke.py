@@ -28,11 +28,11 @@ FOR one IN SELECT rolname FROM pg_roles WHERE rolname = ANY ({{names}}::name[]) 
   EXECUTE format('ALTER ROLE %I NOLOGIN VALID UNTIL %L', one, {{past}});
 END LOOP;
 END"""
-_DROP = """DECLARE one name;
+_DROP = """DECLARE
+  doomed constant text := (SELECT string_agg(format('%I', rolname), ', ' ORDER BY rolname)
+    FROM pg_roles WHERE rolname = ANY ({{names}}::name[]));
 BEGIN
-FOR one IN SELECT rolname FROM pg_roles WHERE rolname = ANY ({{names}}::name[]) ORDER BY rolname LOOP
-  EXECUTE format('DROP ROLE %I', one);
-END LOOP;
+  IF doomed IS NOT NULL THEN EXECUTE 'DROP ROLE ' || doomed; END IF;
 END"""
 _PROOF = "SELECT rolname::text AS name FROM pg_catalog.pg_roles WHERE rolname = ANY ($1::pg_catalog.name[])"
 

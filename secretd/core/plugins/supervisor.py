@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Final, Self, cast
 
 import msgspec
+import structlog
 
 from secretd.core.plugins.catalog import PluginCatalog, PluginInfo
 from secretd.core.plugins.orphans import Orphans
@@ -39,6 +40,7 @@ from secretd.sdk.plugin import (
 )
 from secretd.sdk.plugin_wire import Hello, Limits
 
+log = structlog.get_logger()
 _FIRST_DELAY, _LAST_DELAY = 0.1, 30.0  # seconds between attempts to start a plugin that keeps dying
 _LATE: Final = 0.1  # seconds: the call's own end comes first
 _GRACE: Final = 0.6  # seconds for connections to be given back, and again for the kill
@@ -131,7 +133,7 @@ class _Plugin:
         end = loop.time() + self.reach.deadline
         try:
             async with asyncio.timeout_at(end + _LATE):
-                process = await self._running()
+                process = await self._ready()
                 if target is None:
                     return await process.call(method, *args, timeout=end - loop.time())
                 async with self._place(target):
@@ -141,6 +143,13 @@ class _Plugin:
                     return await process.call(method, *args, timeout=left)
         except TimeoutError:  # nothing was sent
             raise TargetUnavailableError("the target has no place free") from None
+
+    async def _ready(self) -> PluginProcess:
+        try:
+            async with asyncio.timeout(self.reach.deadline):
+                return await self._running()
+        except TimeoutError:  # nothing was sent: a refusal that is definite
+            raise PluginError("the plugin keeps failing and is not started again yet") from None
 
     @asynccontextmanager
     async def _place(self, target: str) -> AsyncIterator[None]:
@@ -171,6 +180,11 @@ class _Plugin:
 
     async def _back_off(self) -> None:
         """Refuse, rather than wait, while the last death is too recent."""
+        if self._process is not None:
+            log.warning(
+                "plugin.ended", plugin=self.info.distribution, pid=self._process.pid,
+                printed_bytes=self._process.stderr_bytes,
+            )  # fmt: skip
         if self._start_time and self._clock.monotonic() - self._start_time > _STABLE:
             self._deaths = 0
         elif self._start_time:
@@ -183,6 +197,7 @@ class _Plugin:
 
     async def _start(self) -> PluginProcess:
         process = await PluginProcess.start(self._hello, self._orphans)
+        log.info("plugin.started", plugin=self.info.distribution, version=self.info.version, pid=process.pid)
         ready = process.ready
         if ready.sdk != SDK_VERSION or ready.contract != self.info.contract:
             await process.close(grace=0)
