@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -26,7 +28,8 @@ from secretd.sdk.response import Response
 
 log = structlog.get_logger()
 SMALL_BODY = 2**20  # bytes; more only where a route says so
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# The whole header: a name that only begins so ("127.0.0.1.example") is anybody's, and resolves to wherever he likes.
+_LOOPBACK = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d{1,5})?\Z", re.IGNORECASE | re.ASCII)
 
 
 class Meter(Protocol):
@@ -96,7 +99,7 @@ class App:
         return answer
 
     def _refuse(self, error: BaseException, asked: Request | None) -> web.Response:
-        request_id = asked.id if asked else ""
+        request_id = asked.id if asked else str(uuid.uuid4())
         if is_internal(error):
             code = error.code if isinstance(error, SecretdError) else type(error).__name__
             log.error("request.failed", request_id=request_id, error=code, where=_where(error))
@@ -108,7 +111,7 @@ class App:
             raise PermissionDeniedError(
                 "requests from web pages are refused", hint="sys/config/cors does not list this origin"
             )
-        if self._is_dev and not request.host.startswith(_LOOPBACK):
+        if self._is_dev and not _LOOPBACK.match(request.host):
             raise PermissionDeniedError("in dev mode the Host header must be loopback")
 
 
