@@ -11,6 +11,7 @@ from secretd.core.leases.issuer import Issuer
 from secretd.core.leases.renewer import Renewer
 from secretd.core.leases.revoker import Revoker
 from secretd.core.lifecycle import Lifecycle
+from secretd.core.metrics import Metrics
 from secretd.core.mounts.table import MountTable
 from secretd.core.policy.store import PolicyStore
 from secretd.core.router import EngineOf
@@ -57,6 +58,7 @@ class Parts:
     renewer: Renewer
     revoker: Revoker
     engine_of: EngineOf
+    metrics: Metrics
 
     async def forget_cubbyhole(self, token_id: bytes) -> None:
         """Remove what a token kept for itself alone."""

@@ -58,7 +58,8 @@ def _sources(options: AuditVerifyOptions) -> tuple[Storage, StaticSeal | None]:
         return load_storage(options.config), static_seal(load_config(options.config))
     if options.storage is None:
         raise ConfigError(
-            "the chain key is in the server's store", hint="say --config FILE, as the server was started, or --storage URL"
+            "the chain key is in the server's store",
+            hint="say --config FILE, as the server was started, or --storage URL",
         )
     return parse_storage(options.storage), None
 
@@ -67,7 +68,8 @@ def _sources(options: AuditVerifyOptions) -> tuple[Storage, StaticSeal | None]:
 async def _open(storage: Storage) -> AsyncIterator[Pool]:
     if storage.is_embedded:
         raise ConfigError(
-            "the embedded database belongs to the running server", hint="give its address: --storage postgresql://…"
+            "the embedded database belongs to the running server",
+            hint="give its address: --storage postgresql://…",
         )
     async with Pool.open(storage.url.reveal(), size=2, connect_retry=5, pgbouncer=storage.pgbouncer) as pool:
         yield pool
@@ -115,7 +117,9 @@ def _rotated(file: Path) -> list[Path]:
 
 def _print(report: Report) -> None:
     for finding in report.findings:
-        sys.stdout.write(f"{finding.kind}: {finding.file}:{finding.line} seq {finding.seq}: {finding.message}\n")
+        sys.stdout.write(
+            f"{finding.kind}: {finding.file}:{finding.line} seq {finding.seq}: {finding.message}\n"
+        )
     for note in report.notes:
         sys.stdout.write(f"note: {note}\n")
     verdict = "intact" if report.is_intact else f"NOT intact: {report.found} findings"

@@ -21,6 +21,7 @@ from secretd.core.leases.issuer import Issuer
 from secretd.core.leases.renewer import Bed, Renewer
 from secretd.core.leases.revoker import Revoker
 from secretd.core.lifecycle import Lifecycle
+from secretd.core.metrics import Metrics, mount_type_of
 from secretd.core.mounts.model import MountConfig
 from secretd.core.mounts.table import MountTable
 from secretd.core.parts import About, Parts
@@ -115,6 +116,8 @@ class _Below:
             reload_audit=self.audit.reload, default_ttl=settings.default_ttl, max_ttl=settings.max_ttl,
         )  # fmt: skip
 
+        self.metrics = Metrics(mount_type_of(self.caches))
+
     def find_bed(self, mount_id: str, name: str) -> Bed:
         """Where a lease of a mount lives."""
         route, secret_type = self.caches.router.secret_type(mount_id, name)
@@ -124,7 +127,7 @@ class _Below:
 def _parts(on: _Below, faults: Faults, shelter: Shelter) -> Parts:
     revoker = Revoker(
         leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, find_bed=on.find_bed,
-        workers=on.settings.workers,
+        workers=on.settings.workers, counts=on.metrics,
     )  # fmt: skip
     return Parts(
         about=on.settings.about,
@@ -145,13 +148,15 @@ def _parts(on: _Below, faults: Faults, shelter: Shelter) -> Parts:
         audit=on.audit,
         token_service=TokenService(tokens=on.tokens, leases=on.leases, keys=on.keys, wake=revoker.wake),
         issuer=Issuer(
-            leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, shelter=shelter, wake=revoker.wake
+            leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, shelter=shelter, wake=revoker.wake,
+            counts=on.metrics,
         ),
         renewer=Renewer(
             leases=on.leases, barrier=on.barrier, system=on.system, faults=faults, find_bed=on.find_bed
         ),
         revoker=revoker,
         engine_of=on.engine_of,
+        metrics=on.metrics,
     )  # fmt: skip
 
 
@@ -180,7 +185,11 @@ def _defaults(policies: PolicyStore, mounts: MountTable) -> Callable[[Runner], A
     async def create(runner: Runner) -> None:
         await policies.create_defaults(runner)
         await mounts.insert(
-            runner, "system", "sys/", "system", MountConfig(description="system endpoints used for control, policy and debugging")
+            runner,
+            "system",
+            "sys/",
+            "system",
+            MountConfig(description="system endpoints used for control, policy and debugging"),
         )
         await mounts.insert(
             runner, "auth", "auth/token/", "token", MountConfig(description="token based credentials")

@@ -27,14 +27,21 @@ from secretd.core.parts import About, Parts
 from secretd.core.plugins.catalog import PluginCatalog
 from secretd.core.plugins.orphans import harden_daemon
 from secretd.core.plugins.supervisor import PluginSupervisor
-from secretd.http.app import App, NoMeter
+from secretd.http.app import App
 from secretd.scheduler.jobs import JOBS
 from secretd.scheduler.runner import Scheduler
 from secretd.sdk.clock import SystemClock
 from secretd.sdk.errors import ConfigError, SecretdError
 from secretd.server import first_start
 from secretd.server.build import Core, Settings, compose
-from secretd.server.config import dev_config, environment, load_config, load_storage, parse_storage, static_seal
+from secretd.server.config import (
+    dev_config,
+    environment,
+    load_config,
+    load_storage,
+    parse_storage,
+    static_seal,
+)
 from secretd.server.config_checks import require_plugin_user
 from secretd.server.config_schema import Config, Storage
 from secretd.server.embedded import EmbeddedPostgres
@@ -44,6 +51,7 @@ from secretd.server.notify import notify
 from secretd.server.options import MigrateOptions, ServerOptions
 from secretd.storage.migrate import migrate, print_sql, require_migrated
 from secretd.storage.pool import Pool
+from secretd.system.metrics import Scrape
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -147,10 +155,12 @@ async def serve(
             deadline=float(config.api.request_deadline),
             max_body=config.api.max_request_bytes,
             is_dev=config.is_dev,
-            meter=NoMeter(),
+            meter=core.parts.metrics,
             trusted=[network for listener in config.listeners for network in listener.trusted_proxies],
         )
-        listeners = await stack.enter_async_context(Listeners(config.listeners, app))
+        listeners = await stack.enter_async_context(
+            Listeners(config.listeners, app, Scrape(core.parts).render)
+        )
         await _first_start(config, core, options)  # (4)
         await listeners.open()  # (5)
         await stack.enter_async_context(Scheduler(core.parts, JOBS))  # (6)
@@ -177,7 +187,10 @@ async def open_storage(storage: Storage) -> AsyncIterator[Pool]:
     """The pool on a migrated database; an embedded server runs for as long."""
     async with _database(storage) as url:
         async with Pool.open(
-            url, size=storage.pool_size, connect_retry=float(storage.connect_retry), pgbouncer=storage.pgbouncer
+            url,
+            size=storage.pool_size,
+            connect_retry=float(storage.connect_retry),
+            pgbouncer=storage.pgbouncer,
         ) as pool:
             if storage.migrate == "auto":
                 for name in await migrate(pool):

@@ -27,11 +27,14 @@ async def initialise(core: Core, token_file: Path) -> None:
     if await lifecycle.is_initialized():
         return
     try:
-        descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
         reason = (error.strerror or "failed").lower()
         raise ConfigError(
-            f"seal.root_token_file cannot be made: {reason}", hint="its folder must exist and the file must not"
+            f"seal.root_token_file cannot be made: {reason}",
+            hint="its folder must exist and the file must not",
         ) from None
     with os.fdopen(descriptor, "w") as file:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,15 +19,19 @@ from secretd.sdk.errors import ConfigError
 from secretd.server.config_schema import Listener
 
 log = structlog.get_logger()
+_METRICS = "/v1/sys/metrics"
 _DRAIN = 3.0  # seconds that requests under way get when the daemon stops
 
 
 class Listeners:
     """An async context manager: takes requests from ``open`` to its end."""
 
-    def __init__(self, listeners: Sequence[Listener], app: App) -> None:
+    def __init__(
+        self, listeners: Sequence[Listener], app: App, scrape: Callable[[], Awaitable[tuple[bytes, str]]]
+    ) -> None:
         self._listeners = listeners
         self._app = app
+        self._scrape = scrape
         self._runners: list[VerbRunner] = []
         self._contexts: list[tuple[Listener, ssl.SSLContext]] = []
 
@@ -45,7 +49,8 @@ class Listeners:
         """Begin to listen. ConfigError if an address or a TLS file cannot be used."""
         for listener in self._listeners:
             trusted = listener.trusted_proxies if listener.proxy_protocol else None
-            runner = VerbRunner(self._app.handle, shutdown_timeout=_DRAIN, trusted_proxies=trusted)
+            handler = self._with_open_metrics if listener.unauthenticated_metrics else self._app.handle
+            runner = VerbRunner(handler, shutdown_timeout=_DRAIN, trusted_proxies=trusted)
             await runner.setup()
             self._runners.append(runner)
             try:
@@ -56,6 +61,13 @@ class Listeners:
                     hint="is another daemon running there?",
                 ) from None
             log.info("listener.open", address=str(listener.address), tls=listener.has_tls)
+
+    async def _with_open_metrics(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A listener that says so serves its metrics to whoever asks without a token."""
+        if request.raw_path != _METRICS or request.method != "GET" or "X-Vault-Token" in request.headers:
+            return await self._app.handle(request)
+        text, kind = await self._scrape()
+        return web.Response(body=text, headers={"Content-Type": kind, "Cache-Control": "no-store"})
 
     def reload(self) -> None:
         """Read certificates and keys again; a bad pair leaves the old one in use."""

@@ -78,7 +78,9 @@ class Vault:
     port: int
     token: str
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    async def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """One request; status and decoded body."""
         return await asyncio.to_thread(self._ask, method, path, body)
 
@@ -86,7 +88,10 @@ class Vault:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
             connection.request(
-                method, f"/v1/{path}", body=json.dumps(body) if body else None, headers={"X-Vault-Token": self.token}
+                method,
+                f"/v1/{path}",
+                body=json.dumps(body) if body else None,
+                headers={"X-Vault-Token": self.token},
             )
             answer = connection.getresponse()
             text = answer.read()
@@ -162,7 +167,9 @@ async def tell(vault: Vault, shop: Shop) -> None:
     )
     role = {"db_name": "shop", "group_role": "inventory_reader", "default_ttl": TTL, "max_ttl": 600}
     await vault.must("POST", "database/roles/reader", role)
-    say(f"2. secretd knows it as database/config/shop; role database/roles/reader gives logins for {TTL} seconds.")
+    say(
+        f"2. secretd knows it as database/config/shop; role database/roles/reader gives logins for {TTL} seconds."
+    )
 
     answer = await vault.must("GET", "database/creds/reader")
     user, password = answer["data"]["username"], answer["data"]["password"]
@@ -175,7 +182,9 @@ async def tell(vault: Vault, shop: Shop) -> None:
     say(f"4. The service logs in and reads: {printed} rows of inventory.")
 
     lookup = await vault.must("PUT", "sys/leases/lookup", {"lease_id": answer["lease_id"]})
-    say(f"5. Its lease: issued {lookup['data']['issue_time']}, ends {lookup['data']['expire_time']}, ttl {lookup['data']['ttl']}.")
+    say(
+        f"5. Its lease: issued {lookup['data']['issue_time']}, ends {lookup['data']['expire_time']}, ttl {lookup['data']['ttl']}."
+    )
 
     say("6. Waiting for the end …")
     for _ in range(_PATIENCE * 5):
@@ -203,8 +212,12 @@ async def main() -> int:
             if environment().get("ONCE"):
                 say("The story holds.")
                 return 0
-            say(f"\nThe daemon stays up. In another shell:\n  export VAULT_ADDR=http://127.0.0.1:{vault.port} VAULT_TOKEN={vault.token}")
-            say("  .venv/bin/secretd read database/creds/reader\n  .venv/bin/secretd kv put secret/hello name=world")
+            say(
+                f"\nThe daemon stays up. In another shell:\n  export VAULT_ADDR=http://127.0.0.1:{vault.port} VAULT_TOKEN={vault.token}"
+            )
+            say(
+                "  .venv/bin/secretd read database/creds/reader\n  .venv/bin/secretd kv put secret/hello name=world"
+            )
             say("  .venv/bin/secretd lease list database/creds/reader\nEnd it with ctrl-C.")
             await asyncio.Event().wait()
     except SecretdError as error:

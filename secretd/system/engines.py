@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secretd.core.metrics import Metrics, mount_type_of
 from secretd.core.parts import Parts
 from secretd.core.router import Table
 from secretd.sdk.engine import Engine
@@ -27,13 +26,11 @@ from secretd.system import (
 _PREFIX = "sys/"
 
 
-def sys_engine(parts: Parts, counts: Metrics | None = None) -> Engine:
-    """``sys/``. ``counts`` is what the listeners count into."""
-    counts = counts or Metrics(mount_type_of(parts.caches))
-    tables = (seal, mounts, visible, policies, capabilities, leases, audit, specs)
-    rows = [row for family in tables for row in family.paths(parts)]
-    rows += metrics.paths(parts, counts)
-    return Engine(type="system", kind="system", paths=tuple(rows), help="How secretd itself is run.")
+def sys_engine(parts: Parts) -> Engine:
+    """``sys/``."""
+    tables = (seal, mounts, visible, policies, capabilities, leases, audit, specs, metrics)
+    rows = tuple(row for family in tables for row in family.paths(parts))
+    return Engine(type="system", kind="system", paths=rows, help="How secretd itself is run.")
 
 
 def token_engine(parts: Parts) -> Engine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from secretd.core.metrics import Metrics
 from secretd.core.parts import Parts
 from secretd.sdk.errors import SealedError, StorageUnavailableError
 from secretd.sdk.path import Path
@@ -18,18 +17,18 @@ class FormatFields(msgspec.Struct):
     format: str = "prometheus"
 
 
-def paths(parts: Parts, metrics: Metrics) -> tuple[Path, ...]:
+def paths(parts: Parts) -> tuple[Path, ...]:
     """The table."""
-    scrape = Scrape(parts, metrics)
+    scrape = Scrape(parts)
     return (Path(READ, "metrics", FormatFields, scrape.read),)
 
 
 class Scrape:
     """Brings gauges up to date and renders."""
 
-    def __init__(self, parts: Parts, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._metrics = metrics
+        self._metrics = parts.metrics
 
     async def read(self, call: Call, fields: FormatFields) -> Response:
         """Read the metrics of this daemon, and of the leases of all."""

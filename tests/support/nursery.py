@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import msgspec
 
 from secretd.core.faults import NoFaults
+from secretd.core.metrics import Metrics
+from secretd.core.leases import model
 from secretd.core.leases.issuer import Issuer
 from secretd.core.leases.renewer import Bed, Renewer
 from secretd.core.leases.revoker import Revoker
@@ -29,7 +31,7 @@ from secretd.sdk.request import READ, Call, Caller
 from secretd.sdk.response import Response
 from secretd.sdk.secret_type import Birth, Doomed, End, Plan, Renewal, SecretType
 from secretd.storage.barrier import Barrier
-from secretd.storage.leases import Leases
+from secretd.storage.leases import Leases, NewLease
 from secretd.storage.pool import Pool
 from secretd.storage.tokens import NewToken, TokenRow, Tokens
 from secretd.storage.view import EntryView
@@ -175,11 +177,30 @@ class Nursery:
 
     async def issue(self, token: TokenRow | None = None) -> Response:
         """Lease one for the holder of a token."""
-        call = Call(
+        return await self.issuer.issue(self._call(), token or self.token, self.secret_type, None)
+
+    def _call(self) -> Call:
+        return Call(
             request_id="r", operation=READ, path="creds/app", data={}, caller=Caller(), client_address="127.0.0.1",
             mount=self.mount, view=self.view, system=None,  # type: ignore[arg-type]  # the double needs none
         )  # fmt: skip
-        return await self.issuer.issue(call, token or self.token, self.secret_type, None)
+
+    async def new_row(self) -> NewLease:
+        """A row about to be written, as the issuer makes it."""
+        call = self._call()
+        plan = await self.ward.prepare(call, None)
+        lease_id = model.new_lease_id("db/creds/app")
+        return self.issuer._row(
+            call, self.token, self.secret_type, plan, lease_id=lease_id, ttl=plan.ttl, max_ttl=plan.max_ttl
+        )
+
+    async def pending(self) -> str:
+        """The id of a lease whose issuer died after CREATE: pending, and the account is there."""
+        new = await self.new_row()
+        inserted = await self.leases.insert_pending(new)
+        assert inserted is not None
+        self.ward.accounts[new.account_name] = inserted[0]
+        return new.id
 
     async def lease(self) -> str:
         """The id of a fresh active lease."""
@@ -203,8 +224,11 @@ class Nursery:
 
     async def turn(self) -> None:
         """One turn of the revoker: everything that is due now is claimed, asked for, and settled."""
-        async with asyncio.TaskGroup() as group:
-            await self.revoker._drain(group)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self.revoker._drain(group)
+        except ExceptionGroup as troubles:
+            raise troubles.exceptions[0] from None
 
     async def child(self, parent: TokenRow, name: str, *, ttl: int = 3600) -> TokenRow | None:
         """A token under another; None if the parent is over."""
@@ -255,9 +279,9 @@ async def _put_together(
     shelter: Shelter,
 ) -> Nursery:  # fmt: skip
     async def now() -> datetime:
-        moment = await sql.fetchval("SELECT clock_timestamp()")
-        assert isinstance(moment, datetime)
-        return moment
+        row = await pool.fetchrow("get_clock")
+        assert row is not None
+        return cast("datetime", row["now"])
 
     ward, leases, tokens = Ward(now), MuteLeases(pool, generation), Tokens(pool)
     secret_type = SecretType(
@@ -270,12 +294,12 @@ async def _put_together(
 
     wakes: list[int] = []
     shared: dict[str, Any] = {"leases": leases, "barrier": barrier, "system": None, "faults": NoFaults()}
-    revoker = Revoker(**shared, find_bed=find_bed, workers=4)
+    revoker = Revoker(**shared, find_bed=find_bed, workers=4, counts=Metrics())
     token = await tokens.find(b"root" * 8)
     assert token is not None
     return Nursery(
         pool=pool, leases=leases, tokens=tokens, barrier=barrier, ward=ward, shelter=shelter,
-        issuer=Issuer(**shared, shelter=shelter, wake=lambda: wakes.append(1)),
+        issuer=Issuer(**shared, shelter=shelter, wake=lambda: wakes.append(1), counts=Metrics()),
         renewer=Renewer(**shared, find_bed=find_bed), revoker=revoker, mount=mount, view=view,
         secret_type=secret_type, sql=sql, dsn=dsn, token=token, wakes=wakes,
     )  # fmt: skip

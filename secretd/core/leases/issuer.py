@@ -45,14 +45,16 @@ class Issuer:
     """Leases credentials. ``wake`` tells the revoker that a row became due."""
 
     def __init__(
-        self, *, leases: Leases, barrier: Barrier, system: System, shelter: Shelter, faults: Faults, wake: Callable[[], None]
-    ) -> None:
+        self, *, leases: Leases, barrier: Barrier, system: System, shelter: Shelter, faults: Faults,
+        wake: Callable[[], None], counts: model.Counts,
+    ) -> None:  # fmt: skip
         self._leases = leases
         self._barrier = barrier
         self._system = system
         self._shelter = shelter
         self._faults = faults
         self._wake = wake
+        self._counts = counts
 
     async def issue(self, call: Call, token: TokenRow, secret_type: SecretType, fields: Any) -> Response:
         """Lease a credential for the holder of ``token``; the answer has its data and its lease."""
@@ -96,11 +98,20 @@ class Issuer:
         except BaseException as error:
             await self._give_up(lease_id, error)
             raise TargetUnavailableError if isinstance(error, TimeoutError) else error
+        self._counts.lease_issued()
         await self._faults.reach("4.activated")
         return Response(data=data, lease=LeaseGrant(lease_id, round(duration), renewable=True))  # (5)
 
     def _row(
-        self, call: Call, token: TokenRow, secret_type: SecretType, plan: Plan, *, lease_id: str, ttl: int, max_ttl: int
+        self,
+        call: Call,
+        token: TokenRow,
+        secret_type: SecretType,
+        plan: Plan,
+        *,
+        lease_id: str,
+        ttl: int,
+        max_ttl: int,
     ) -> NewLease:
         view = call.view
         role_key = view.key(plan.role_key) if isinstance(view, EntryView) else plan.role_key

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +23,19 @@ FIRST_DELAY = 2.0  # seconds
 LONGEST_DELAY = 900.0
 BUSY_DELAY = 1.0  # somebody holds the fence: its transaction ends within the target's time-outs
 IRREVOCABLE = 6  # attempts after which the Vault wire lists a lease as irrevocable
+
+
+class Counts(Protocol):
+    """Who counts what became of leases."""
+
+    def lease_issued(self) -> None:
+        """One was given out."""
+
+    def leases_revoked(self, count: int) -> None:
+        """So many were proved over."""
+
+    def lease_ends_failed(self, count: int) -> None:
+        """So many ends failed, and are tried again."""
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -33,14 +33,16 @@ class Revoker:
     """Ends what is due. :meth:`serve` runs for the daemon's life while the barrier is open."""
 
     def __init__(
-        self, *, leases: Leases, barrier: Barrier, system: System, faults: Faults, find_bed: FindBed, workers: int
-    ) -> None:
+        self, *, leases: Leases, barrier: Barrier, system: System, faults: Faults, find_bed: FindBed, workers: int,
+        counts: model.Counts,
+    ) -> None:  # fmt: skip
         self._leases = leases
         self._barrier = barrier
         self._system = system
         self._faults = faults
         self._find_bed = find_bed
         self._workers = workers
+        self._counts = counts
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._busy = 0
@@ -139,7 +141,7 @@ class Revoker:
             else:
                 failed.append((claim, end.error or end.outcome, model.back_off(claim.attempts)))
         if done:
-            await self._leases.finish(done)  # (3)
+            self._counts.leases_revoked(len(await self._leases.finish(done)))  # (3)
             await self._faults.reach("10.revoke.finished")
             log.info("lease.revoked", leases=len(done))
         if failed:
@@ -160,9 +162,14 @@ class Revoker:
 
     def _log_failures(self, failed: Sequence[tuple[Claim, str, float]]) -> None:
         errors = [(claim, error) for claim, error, _ in failed if error]
+        self._counts.lease_ends_failed(len(errors))
         for claim, error in errors[:5]:
             log.warning(
-                "lease.revoke_failed", lease_id=claim.id, target=claim.target, error=error, attempts=claim.attempts + 1
+                "lease.revoke_failed",
+                lease_id=claim.id,
+                target=claim.target,
+                error=error,
+                attempts=claim.attempts + 1,
             )
 
     async def wait_until_over(self, lease_ids: Sequence[str]) -> None:
