@@ -68,9 +68,10 @@ class Pool:
         return bool(self._lifetime) and _now() - born > self._lifetime
 
     async def _give_back(self, link: Link, born: float) -> None:
-        with contextlib.suppress(RefusedError, SilentError, TimeoutError):
-            async with asyncio.timeout(_ROLLBACK_SECONDS):
-                await link.roll_back()
+        if not link.is_usable:  # closed, or in a transaction that failed
+            with contextlib.suppress(RefusedError, SilentError, TimeoutError):
+                async with asyncio.timeout(_ROLLBACK_SECONDS):
+                    await link.roll_back()
         if not link.is_usable or self._is_closed or self._is_old(born) or len(self._idle) >= self._max_idle:
             link.terminate()
             return

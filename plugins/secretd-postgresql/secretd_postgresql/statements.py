@@ -7,6 +7,7 @@ it is filled in, and a statement that would leave our transaction is refused.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -119,7 +120,11 @@ def _after_dollar(text: str, at: int, tag: str) -> int:
 
 def prepare(texts: Iterable[str], allowed: Iterable[str]) -> list[str]:
     """Return the statements of these texts, checked: known placeholders, nothing that ends a transaction."""
-    known = frozenset(allowed)
+    return list(_prepare(tuple(texts), frozenset(allowed)))
+
+
+@functools.lru_cache(maxsize=256)  # a role's texts come with every call; they hold no values yet
+def _prepare(texts: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
     statements = [statement for text in texts for statement in split(text)]
     for statement in statements:
         if "\0" in statement:
@@ -135,7 +140,7 @@ def prepare(texts: Iterable[str], allowed: Iterable[str]) -> list[str]:
                     "a statement has a placeholder that is not known here",
                     hint="known: " + ", ".join("{{" + name + "}}" for name in sorted(known)),
                 )
-    return statements
+    return tuple(statements)
 
 
 def _first_word(statement: str) -> str:
