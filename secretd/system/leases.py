@@ -210,15 +210,14 @@ class End:
         await self._settle([lease_id], sync=sync)
 
     async def _end_logins(self, prefix: str, *, sync: bool) -> None:
-        """Tokens of a whole auth mount; they have no index by the path of their login."""
-        path = _folder(prefix)
-        mount = next((route for route in self._parts.caches.router.routes if route.record.path == path), None)
-        if mount is None or path == "auth/token/":
+        """Tokens that logins under this path gave out."""
+        under = prefix.strip("/")
+        route, _ = self._parts.caches.router.find(under)
+        if route.record.kind != "auth" or route.record.path == "auth/token/":
             raise InvalidRequestError(
-                "tokens can be revoked by the prefix of a whole auth mount only",
-                hint="revoke-prefix/auth/<mount>, or revoke them by accessor",
+                "there are no logins under this path", hint="revoke-prefix/auth/<mount>, or revoke tokens by accessor"
             )
-        due = await self._parts.mounts.end_logins(mount.record.id, "revoked by prefix")
+        due = await self._parts.mounts.end_logins(route.record.id, "revoked by prefix", under=under)
         await self._settle(due, sync=sync)
 
     async def _settle(self, lease_ids: Sequence[str], *, sync: bool) -> None:

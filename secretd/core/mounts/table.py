@@ -97,7 +97,7 @@ class MountTable:
         async with self._pool.transaction() as runner:
             await runner.execute("bump_mounts", 0)
             await runner.execute("begin_disabling_mount", record.id)
-            tokens = [row[0] for row in await runner.fetch("end_mount_tokens", record.id, "mount disabled")]
+            tokens = [row[0] for row in await runner.fetch("end_mount_tokens", record.id, "mount disabled", "")]
             due = await end_trees(
                 runner, tokens, generation=self._leases.generation, reason="mount disabled", are_ended=True
             )
@@ -106,10 +106,10 @@ class MountTable:
             )
             return due + [row[0] for row in rows]
 
-    async def end_logins(self, mount_id: str, reason: str) -> list[str]:
-        """End every token that an auth mount made, with their trees; the ids of leases that are now due."""
+    async def end_logins(self, mount_id: str, reason: str, *, under: str = "") -> list[str]:
+        """End the tokens of an auth mount's logins under a path ("" = all), with their trees; the leases now due."""
         async with self._pool.transaction() as runner:
-            tokens = [row[0] for row in await runner.fetch("end_mount_tokens", mount_id, reason)]
+            tokens = [row[0] for row in await runner.fetch("end_mount_tokens", mount_id, reason, under)]
             generation = self._leases.generation
             return await end_trees(runner, tokens, generation=generation, reason=reason, are_ended=True)
 

@@ -133,11 +133,12 @@ WHERE parent_id = ANY ($1::bytea[]) AND state = 'active' RETURNING id;
 UPDATE tokens SET parent_id = NULL WHERE parent_id = $1 AND state = 'active';
 
 -- name: end_mount_tokens
--- End the tokens that an auth mount made.
+-- End the tokens that an auth mount made, all or those of logins under a path.
 -- $1 mount id
 -- $2 reason
+-- $3 path without a closing slash, or '' for all
 UPDATE tokens SET state = 'ended', ended_time = clock_timestamp(), end_reason = $2
-WHERE mount_id = $1 AND state = 'active' RETURNING id;
+WHERE mount_id = $1 AND state = 'active' AND ($3::text = '' OR path = $3 OR starts_with(path, $3 || '/')) RETURNING id;
 
 -- name: find_expired_tokens
 -- Tokens whose time is over and whose tree is not ended yet.
