@@ -167,7 +167,9 @@ class Pipeline:
         """Whether this token may send a large body at all."""
         if token is None or not self._lifecycle.is_open:
             return False
-        _, row = await self._tokens.look(self._keys.hash_token(token.reveal()))
+        generations, row = await self._tokens.look(self._keys.hash_token(token.reveal()))
+        if row is not None:
+            await self._caches.refresh(generations)  # body_limit follows: the mount may be newer than our router
         return row is not None
 
     async def undelivered(self, response: Response) -> None:

@@ -27,6 +27,7 @@ from secretd.sdk.request import Operation, Request
 from secretd.sdk.response import Response
 
 log = structlog.get_logger()
+_WITH_BODY = {Operation.UPDATE, Operation.PATCH}
 SMALL_BODY = 2**20  # bytes; more only where a route says so
 # The whole header: a name that only begins so ("127.0.0.1.example") is anybody's, and resolves to wherever he likes.
 _LOOPBACK = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])(?::\d{1,5})?\Z", re.IGNORECASE | re.ASCII)
@@ -75,13 +76,16 @@ class App:
         return answer
 
     async def _read(self, request: web.BaseRequest, head: Head) -> Request:
-        limit = SMALL_BODY
         length = request.content_length
-        if head.operation in {Operation.UPDATE, Operation.PATCH} and (length is None or length > SMALL_BODY):
-            allowed = min(self._pipeline.body_limit(head.path, head.operation), self._max_body)
-            if allowed > SMALL_BODY and await self._pipeline.is_good(head.token):
-                limit = allowed
+        is_small = head.operation not in _WITH_BODY or (length is not None and length <= SMALL_BODY)
+        limit = SMALL_BODY if is_small else await self._large(head)
         return await read_request(request, head, limit=limit, trusted=self._trusted)
+
+    async def _large(self, head: Head) -> int:
+        """(2) The bytes that a route may take: its token first, so that mounts are known as they are now."""
+        if not await self._pipeline.is_good(head.token):
+            return SMALL_BODY
+        return max(SMALL_BODY, min(self._pipeline.body_limit(head.path, head.operation), self._max_body))
 
     async def _send(self, request: web.BaseRequest, asked: Request, response: Response) -> web.StreamResponse:
         status, body, headers = encode_response(response, asked.id)
