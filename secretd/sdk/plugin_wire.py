@@ -46,7 +46,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     memory: int = 2**30
-    files: int = 256
+    files: int = 1024
     processes: int = 32
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from secretd.sdk.errors import InvalidRequestError, TargetAuthError, TargetError, TargetUnavailableError
 from secretd.sdk.plugin import Reach
 from secretd_postgresql.config import Settings
-from secretd_postgresql.driver import Link, LoginError, RefusedError, SilentError, dial
+from secretd_postgresql.driver import Link, LoginError, RefusedError, SilentError, TlsError, dial
 
 _VERIFYING = frozenset({"verify-ca", "verify-full"})
 
@@ -81,6 +81,10 @@ class Dialer:
                 raise TargetAuthError(None if not user else "the target refused the login") from None
             except RefusedError as error:
                 failure = _refusal(error)
+            except TlsError:
+                failure = TargetUnavailableError(
+                    "TLS to the target failed", hint="see sslmode, sslrootcert and tls_ca of the connection"
+                )
             except SilentError:
                 failure = TargetUnavailableError()
             else:

@@ -30,6 +30,10 @@ class SilentError(Exception):
     """No answer, or one that says nothing: whatever was asked may happen yet"""
 
 
+class TlsError(SilentError):
+    """No session: TLS was not agreed on, or the certificate was not accepted"""
+
+
 class LoginError(Exception):
     """The target refused the login"""
 
@@ -74,7 +78,7 @@ async def dial(
     seconds: float,
     application_name: str,
 ) -> Link:
-    """Open a session. Raises LoginError, RefusedError or SilentError."""
+    """Open a session. Raises LoginError, RefusedError, TlsError or SilentError."""
     try:
         async with asyncio.timeout(seconds):
             connection = await asyncpg.connect(
@@ -89,6 +93,8 @@ async def dial(
             )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError):
         raise LoginError from None
+    except ssl.SSLError:
+        raise TlsError from None
     except Exception as error:
         raise _translate(error) from None
     return cast("Link", _AsyncpgLink(connection))

@@ -133,17 +133,37 @@ async def test_unreadable_certificates(case: Any, field: str) -> None:
         await case.plugin.verify(await case.describe(**changes))
 
 
+async def count_sessions(case: Any, name: str) -> int:
+    async with case.superuser() as connection:
+        question = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+        return await connection.fetchval(question, name)
+
+
 async def test_connections_are_few(case: Any) -> None:
-    """However many calls come, the target sees max_open_connections sessions of the admin's at most (P22)."""
-    config = await case.describe(max_open_connections=2)
+    """However many calls come, the target sees max_open_connections sessions at most, and they are kept (P22)."""
+    name = "few" + case.prefix
+    url = f"{case.url}?application_name={name}"
+    config = await case.describe(connection_url=url, max_open_connections=2)
     users = [case.user(await case.now()) for _ in range(20)]
     async with asyncio.TaskGroup() as tasks:
         for user in users:
             tasks.create_task(case.plugin.create_user(config, user))
-    question = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state <> 'idle in transaction'"
+    assert await count_sessions(case, name) == 2
+
+
+async def test_no_session_is_kept_when_none_may_be(case: Any) -> None:
+    """With max_idle_connections = -1 a session ends with its call, also after a refusal."""
+    name = "none" + case.prefix
+    url = f"{case.url}?application_name={name}"
+    config = await case.describe(connection_url=url, max_idle_connections=-1)
+    user = await case.create()
+    with pytest.raises(TargetError):
+        await case.plugin.create_user(config, case.user(await case.now(), name=user.name))
+    await case.plugin.verify(config)
     async with case.superuser() as connection:
-        # Two of this configuration's, and those of the case's own.
-        assert await connection.fetchval(question, case.admin) <= 2 + 4
+        await case.wait_for(
+            connection, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1)", name
+        )
 
 
 async def test_connection_lost_while_idle(case: Any) -> None:
