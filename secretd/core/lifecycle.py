@@ -113,7 +113,9 @@ class Lifecycle:
         record = await self._find_record()
         kind = "static" if self._static else "shamir"
         if record is None:
-            return SealStatus(kind, is_initialized=False, is_sealed=True, threshold=0, shares=0, progress=0, nonce="")
+            return SealStatus(
+                kind, is_initialized=False, is_sealed=True, threshold=0, shares=0, progress=0, nonce=""
+            )
         config, progress = record.config, self._progress
         return SealStatus(
             config.type,
@@ -129,7 +131,9 @@ class Lifecycle:
         """Whether the store is."""
         return self.is_open or await self._find_record() is not None
 
-    async def initialise(self, shares: int, threshold: int, *, root_ttl: int = 0, root_token: str = "") -> Initialised:
+    async def initialise(
+        self, shares: int, threshold: int, *, root_ttl: int = 0, root_token: str = ""
+    ) -> Initialised:
         """Rule 1. With a static seal the shares are recovery shares, and the daemon is open afterwards."""
         async with self._lock:
             if await self._find_record() is not None:
@@ -184,7 +188,9 @@ class Lifecycle:
             if self.is_open:
                 return
             if record.config.type == "static":
-                raise InvalidRequestError("this store opens with the static key of its configuration, not with shares")
+                raise InvalidRequestError(
+                    "this store opens with the static key of its configuration, not with shares"
+                )
             if self._progress is None:
                 self._progress = UnsealProgress(record.config.shares, record.config.threshold)
             candidate = self._progress.submit(share)

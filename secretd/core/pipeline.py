@@ -10,7 +10,6 @@ that cannot be recorded is ended again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from secretd.core.audit.broker import AuditBroker
 from secretd.core.audit.entry import ClearKeys, EntryBuilder, Holder, Trail
 from secretd.core.caches import Caches
 from secretd.core.faults import Faults
+from secretd.core.helptext import help_of
 from secretd.core.keys import Keys
 from secretd.core.leases.issuer import Issuer
 from secretd.core.lifecycle import Lifecycle
@@ -169,7 +169,9 @@ class Pipeline:
             return False
         generations, row = await self._tokens.look(self._keys.hash_token(token.reveal()))
         if row is not None:
-            await self._caches.refresh(generations)  # body_limit follows: the mount may be newer than our router
+            await self._caches.refresh(
+                generations
+            )  # body_limit follows: the mount may be newer than our router
         return row is not None
 
     async def undelivered(self, response: Response) -> None:
@@ -227,9 +229,9 @@ class Pipeline:
             acl.require(_CAPABILITY[operation], request.path, request.data, wrap_ttl=request.wrap_ttl)
             if row is not None and row.sudo:
                 acl.require_sudo(request.path)
-        if way.token is not None and way.token.num_uses and not request.path.startswith(_UNCOUNTED):
-            if await self._tokens.use(way.token.id) is None:
-                raise PermissionDeniedError
+        counts = way.token is not None and way.token.num_uses and not request.path.startswith(_UNCOUNTED)
+        if counts and way.token is not None and await self._tokens.use(way.token.id) is None:
+            raise PermissionDeniedError
 
     async def _serve(self, way: _Way) -> Response:
         """(6) and (7)."""
@@ -239,7 +241,9 @@ class Pipeline:
         if way.request.operation is HELP:
             return self._help(way, route)
         if way.row is None:
-            way.row, way.holes = route.table.find(way.request.operation, way.rest)  # raises what it raised before
+            way.row, way.holes = route.table.find(
+                way.request.operation, way.rest
+            )  # raises what it raised before
         call, row = self._call(way), way.row
         fields = row.decode(call.data, way.holes or {})
         if isinstance(row.handler, Issues) and way.token is not None:
@@ -269,8 +273,6 @@ class Pipeline:
         return answer
 
     def _help(self, way: _Way, route: Route) -> Response:
-        from secretd.core.helptext import help_of  # noqa: PLC0415 -- rare, and it imports the schema generator
-
         return Response(body=help_of(route, way.rest))
 
     def _call(self, way: _Way) -> Call:
@@ -315,7 +317,8 @@ class Pipeline:
             config = route.record.config
             if config.audit_non_hmac_request_keys or config.audit_non_hmac_response_keys:
                 clear = ClearKeys(
-                    frozenset(config.audit_non_hmac_request_keys), frozenset(config.audit_non_hmac_response_keys)
+                    frozenset(config.audit_non_hmac_request_keys),
+                    frozenset(config.audit_non_hmac_response_keys),
                 )
         return builder.begin(way.request, holder=holder, mount=route.mount if route else None, clear=clear)
 

@@ -55,7 +55,9 @@ class Route:
 class Router:
     """All mounts of one generation. Immutable."""
 
-    def __init__(self, records: Sequence[MountRecord], engine_of: EngineOf, *, default_ttl: int, max_ttl: int) -> None:
+    def __init__(
+        self, records: Sequence[MountRecord], engine_of: EngineOf, *, default_ttl: int, max_ttl: int
+    ) -> None:
         self._routes: dict[str, Route] = {}
         self._by_id: dict[str, Route] = {}
         for record in records:

@@ -67,7 +67,7 @@ class App:
                 response = await self._pipeline.handle(asked)  # (3)
         except TimeoutError:
             answer: web.StreamResponse = self._refuse(ClockError(), asked)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer without detail
+        except Exception as error:
             answer = self._refuse(error, asked)
         else:
             answer = await self._send(request, asked, response)

@@ -74,7 +74,9 @@ def read_head(request: BaseRequest) -> Head:
     return Head(path, operation, _parameters(query, operation), _token(request), pages)
 
 
-async def read_request(request: BaseRequest, head: Head, *, limit: int, trusted: Sequence[Network]) -> Request:
+async def read_request(
+    request: BaseRequest, head: Head, *, limit: int, trusted: Sequence[Network]
+) -> Request:
     """The whole request; ``limit`` is the body's, in bytes."""
     data = head.query
     if head.operation in _WITH_BODY:
@@ -111,7 +113,9 @@ def _token(request: BaseRequest) -> Sensitive | None:
 def _parameters(query: MultiMapping[str], operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in query:
-        if name not in _CONTROL_PARAMETERS or (operation is not Operation.LIST and name in {"after", "limit"}):
+        if name not in _CONTROL_PARAMETERS or (
+            operation is not Operation.LIST and name in {"after", "limit"}
+        ):
             values = query.getall(name)
             found[name] = values if len(values) > 1 else values[0]
     return found

@@ -160,7 +160,9 @@ class DatabasePlugin(Protocol):
     async def change_password(self, config: dict[str, Any], change: ChangePassword) -> None:
         """Set it; a silent end means it may happen until the deadline."""
 
-    async def delete_users(self, config: dict[str, Any], users: tuple[DoomedUser, ...]) -> tuple[Verdict, ...]:
+    async def delete_users(
+        self, config: dict[str, Any], users: tuple[DoomedUser, ...]
+    ) -> tuple[Verdict, ...]:
         """End sessions, remove, prove. One verdict a member, in order; absent already = done."""
 
     async def list_users(self, config: dict[str, Any], prefix: str) -> tuple[FoundUser, ...]:

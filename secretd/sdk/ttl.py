@@ -31,7 +31,9 @@ def shortest(wanted: int, *limits: Limit) -> Span:
     >>> shortest(60, Limit("the role's max_ttl", 30))
     Span(seconds=30, warning="TTL of 60s was cut to 30s by the role's max_ttl")
     """
-    binding = min((limit for limit in limits if limit.seconds), key=lambda limit: limit.seconds or 0, default=None)
+    binding = min(
+        (limit for limit in limits if limit.seconds), key=lambda limit: limit.seconds or 0, default=None
+    )
     if binding is None or binding.seconds is None or wanted <= binding.seconds:
         return Span(wanted)
     cut = max(int(binding.seconds), 0)

@@ -185,19 +185,21 @@ async def _end(task: asyncio.Task[None]) -> None:
 @contextlib.asynccontextmanager
 async def open_storage(storage: Storage) -> AsyncIterator[Pool]:
     """The pool on a migrated database; an embedded server runs for as long."""
-    async with _database(storage) as url:
-        async with Pool.open(
+    async with (
+        _database(storage) as url,
+        Pool.open(
             url,
             size=storage.pool_size,
             connect_retry=float(storage.connect_retry),
             pgbouncer=storage.pgbouncer,
-        ) as pool:
-            if storage.migrate == "auto":
-                for name in await migrate(pool):
-                    log.info("storage.migrated", migration=name)
-            else:
-                await require_migrated(pool)
-            yield pool
+        ) as pool,
+    ):
+        if storage.migrate == "auto":
+            for name in await migrate(pool):
+                log.info("storage.migrated", migration=name)
+        else:
+            await require_migrated(pool)
+        yield pool
 
 
 @contextlib.asynccontextmanager

@@ -37,6 +37,14 @@ GRANT inventory_reader TO secretd_admin WITH ADMIN OPTION;
 GRANT pg_signal_backend TO secretd_admin;
 """
 
+_NEXT = """
+The daemon stays up. In another shell:
+  export VAULT_ADDR=http://127.0.0.1:{port} VAULT_TOKEN={token}
+  .venv/bin/secretd read database/creds/reader
+  .venv/bin/secretd kv put secret/hello name=world
+  .venv/bin/secretd lease list database/creds/reader
+End it with ctrl-C."""
+
 
 class StoryError(SecretdError):
     """a step of the story did not hold"""
@@ -52,8 +60,8 @@ class Shop:
     async def login(self, user: str, password: str, sql: str) -> tuple[int, str]:
         """Run SQL by psql as somebody; exit code and what it printed. The password travels in the environment."""
         psql = await asyncio.create_subprocess_exec(
-            str(find_binaries() / "psql"), "-h", "127.0.0.1", "-p", str(self.postgres.port), "-U", user, "-d", "postgres",
-            "-XtAc", sql, env={"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "5"},
+            str(find_binaries() / "psql"), "-h", "127.0.0.1", "-p", str(self.postgres.port), "-U", user,
+            "-d", "postgres", "-XtAc", sql, env={"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "5"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         printed, _ = await psql.communicate()
@@ -182,9 +190,8 @@ async def tell(vault: Vault, shop: Shop) -> None:
     say(f"4. The service logs in and reads: {printed} rows of inventory.")
 
     lookup = await vault.must("PUT", "sys/leases/lookup", {"lease_id": answer["lease_id"]})
-    say(
-        f"5. Its lease: issued {lookup['data']['issue_time']}, ends {lookup['data']['expire_time']}, ttl {lookup['data']['ttl']}."
-    )
+    seen = lookup["data"]
+    say(f"5. Its lease: issued {seen['issue_time']}, ends {seen['expire_time']}, ttl {seen['ttl']}.")
 
     say("6. Waiting for the end …")
     for _ in range(_PATIENCE * 5):
@@ -212,13 +219,7 @@ async def main() -> int:
             if environment().get("ONCE"):
                 say("The story holds.")
                 return 0
-            say(
-                f"\nThe daemon stays up. In another shell:\n  export VAULT_ADDR=http://127.0.0.1:{vault.port} VAULT_TOKEN={vault.token}"
-            )
-            say(
-                "  .venv/bin/secretd read database/creds/reader\n  .venv/bin/secretd kv put secret/hello name=world"
-            )
-            say("  .venv/bin/secretd lease list database/creds/reader\nEnd it with ctrl-C.")
+            say(_NEXT.format(port=vault.port, token=vault.token))
             await asyncio.Event().wait()
     except SecretdError as error:
         sys.stderr.write(f"the story does not hold: {error.message}\n{error.hint or ''}\n")

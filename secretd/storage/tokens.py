@@ -104,7 +104,9 @@ class Tokens:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def look(self, token_id: bytes | None, *, namespace_id: int = 0) -> tuple[Generations, TokenRow | None]:
+    async def look(
+        self, token_id: bytes | None, *, namespace_id: int = 0
+    ) -> tuple[Generations, TokenRow | None]:
         """The one read of every request: generations, and the token if it is good."""
         row = await self._pool.fetchrow("find_token", namespace_id, token_id)
         if row is None:
@@ -149,7 +151,9 @@ class Tokens:
         )  # fmt: skip
         return None if row is None else float(row["ttl"])
 
-    async def insert_root(self, token_id: bytes, accessor: str, *, ttl: int, runner: Runner | None = None) -> None:
+    async def insert_root(
+        self, token_id: bytes, accessor: str, *, ttl: int, runner: Runner | None = None
+    ) -> None:
         """Write a root token; ``ttl`` 0 = it never ends."""
         await (runner or self._pool).execute("insert_root_token", token_id, 0, accessor, ttl)
 
@@ -179,7 +183,9 @@ class Tokens:
             found = [row[0] for row in await transaction.fetch("find_expired_tokens", limit)]
             if not found:
                 return 0, []
-            return len(found), await end_trees(transaction, found, generation=generation, reason="token expired")
+            return len(found), await end_trees(
+                transaction, found, generation=generation, reason="token expired"
+            )
 
     async def delete_ended(self, age: float, limit: int) -> list[bytes]:
         """Forget tokens that ended long ago; their ids, so that their cubbyholes can follow."""

@@ -84,9 +84,7 @@ class EntryView:
             yield self
             return
         async with self._runner.transaction() as transaction:
-            yield type(self)(
-                transaction, self._barrier, prefix=self._prefix, namespace_id=self._namespace_id
-            )
+            yield type(self)(transaction, self._barrier, prefix=self._prefix, namespace_id=self._namespace_id)
 
     def _whole(self, key: str) -> str:
         whole = self._prefix + key

@@ -215,7 +215,8 @@ class End:
         route, _ = self._parts.caches.router.find(under)
         if route.record.kind != "auth" or route.record.path == "auth/token/":
             raise InvalidRequestError(
-                "there are no logins under this path", hint="revoke-prefix/auth/<mount>, or revoke tokens by accessor"
+                "there are no logins under this path",
+                hint="revoke-prefix/auth/<mount>, or revoke tokens by accessor",
             )
         due = await self._parts.mounts.end_logins(route.record.id, "revoked by prefix", under=under)
         await self._settle(due, sync=sync)

@@ -118,7 +118,8 @@ class AuditKeeper:
         path = path.strip("/") + "/"
         if path in {spec.path for spec in self._configured}:
             raise InvalidRequestError(
-                "this audit device comes from the configuration", hint="remove its [[audit]] table and restart"
+                "this audit device comes from the configuration",
+                hint="remove its [[audit]] table and restart",
             )
         async with self._pool.transaction() as runner:
             await EntryView(runner, self._barrier, prefix="core/").delete(_FOLDER + _flat(path))
@@ -133,7 +134,9 @@ class AuditKeeper:
 
     async def _save(self, heads: Sequence[AuditHead]) -> None:
         for head in heads:
-            await self._pool.execute("save_audit_head", head.node, head.device, head.seq, head.chain, head.time)
+            await self._pool.execute(
+                "save_audit_head", head.node, head.device, head.seq, head.chain, head.time
+            )
 
     async def list_heads(self, device: str = "") -> list[AuditHead]:
         """What storage knows, of all daemons."""

@@ -97,7 +97,9 @@ class Issuer:
             duration = await self._activate(lease_id)  # (4)
         except BaseException as error:
             await self._give_up(lease_id, error)
-            raise TargetUnavailableError if isinstance(error, TimeoutError) else error
+            if isinstance(error, TimeoutError):
+                raise TargetUnavailableError from None
+            raise
         self._counts.lease_issued()
         await self._faults.reach("4.activated")
         return Response(data=data, lease=LeaseGrant(lease_id, round(duration), renewable=True))  # (5)

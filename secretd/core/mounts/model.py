@@ -73,7 +73,9 @@ def clean_path(text: str) -> str:
     path = text.strip("/") + "/"
     parts = path[:-1].split("/")
     if len(path) > _LONGEST or not _PATH.match(path[:-1]) or any(part in {"", ".", ".."} for part in parts):
-        raise InvalidRequestError("a mount path is letters, digits and the like, in parts separated by single slashes")
+        raise InvalidRequestError(
+            "a mount path is letters, digits and the like, in parts separated by single slashes"
+        )
     return path
 
 

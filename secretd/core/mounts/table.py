@@ -29,13 +29,17 @@ def storage_prefix(mount_id: str) -> str:
 
 def _record(row: Row) -> MountRecord:
     config = msgspec.json.decode(row["config"], type=MountConfig)
-    return MountRecord(row["id"], row["kind"], row["path"], row["type"], row["accessor"], row["state"], config)
+    return MountRecord(
+        row["id"], row["kind"], row["path"], row["type"], row["accessor"], row["state"], config
+    )
 
 
 class MountTable:
     """Reads and writes mounts."""
 
-    def __init__(self, *, pool: Pool, barrier: Barrier, leases: Leases, system: System, engine_of: EngineOf) -> None:
+    def __init__(
+        self, *, pool: Pool, barrier: Barrier, leases: Leases, system: System, engine_of: EngineOf
+    ) -> None:
         self._pool = pool
         self._barrier = barrier
         self._leases = leases
@@ -73,7 +77,9 @@ class MountTable:
         for timer in engine.timers:
             await runner.execute("insert_timer", record.id, timer.name, timer.interval)
         if engine.started is not None:
-            await engine.started(self._system, self.view(record.id, runner), record.seen(default_ttl=0, max_ttl=0))
+            await engine.started(
+                self._system, self.view(record.id, runner), record.seen(default_ttl=0, max_ttl=0)
+            )
         return record
 
     async def tune(self, record: MountRecord, config: MountConfig) -> None:
@@ -97,7 +103,9 @@ class MountTable:
         async with self._pool.transaction() as runner:
             await runner.execute("bump_mounts", 0)
             await runner.execute("begin_disabling_mount", record.id)
-            tokens = [row[0] for row in await runner.fetch("end_mount_tokens", record.id, "mount disabled", "")]
+            tokens = [
+                row[0] for row in await runner.fetch("end_mount_tokens", record.id, "mount disabled", "")
+            ]
             due = await end_trees(
                 runner, tokens, generation=self._leases.generation, reason="mount disabled", are_ended=True
             )

@@ -18,7 +18,7 @@ from secretd.storage.barrier import Barrier
 from secretd.storage.pool import Pool, Runner
 from secretd.storage.view import EntryView
 
-_ACL, _PASSWORD = "policies/acl/", "policies/password/"  # noqa: S105 -- key prefixes
+_ACL, _PASSWORD = "policies/acl/", "policies/password/"
 _ROOT_ACL = Acl((), is_root=True)
 _MOST_ACLS = 1000  # sets of policies kept compiled; a set is a tuple of names
 

@@ -114,7 +114,9 @@ class TokenService:
         ttl = await self._tokens.insert_login(new, mount_id=mount.id, role_key=role_key)
         if ttl is None:
             raise PermissionDeniedError
-        return Response(auth=_grant(token, new, ttl, orphan=True), warnings=[span.warning] if span.warning else [])
+        return Response(
+            auth=_grant(token, new, ttl, orphan=True), warnings=[span.warning] if span.warning else []
+        )
 
     async def renew(self, token: TokenRow, increment: int, *, mount: Mount, client_token: str) -> Response:
         """Move a token's end; 0 = by the TTL that it was made with. A periodic one takes its period."""
@@ -165,7 +167,9 @@ def _policies_of(parent: TokenRow, wish: Wish, *, has_sudo: bool) -> tuple[str, 
     if not may_choose and not set(wanted) <= {*parent.policies, DEFAULT}:
         raise InvalidRequestError("child policies must be subset of parent")
     default = () if wish.no_default_policy else (DEFAULT,)
-    return normalise_policy_names([*(p for p in wanted if not wish.no_default_policy or p != DEFAULT), *default])
+    return normalise_policy_names(
+        [*(p for p in wanted if not wish.no_default_policy or p != DEFAULT), *default]
+    )
 
 
 def _require_rights(parent: TokenRow, wish: Wish, policies: tuple[str, ...], *, has_sudo: bool) -> None:
@@ -189,7 +193,10 @@ def _spans(wish: Wish, mount: Mount, parent_ttl: float | None, *, role_max: int 
     limits = [Limit("explicit_max_ttl", wish.explicit_max_ttl), Limit("the parent token's end", parent_ttl)]
     max_ttl = wish.explicit_max_ttl
     if not wish.period:
-        limits += [Limit("the role's max_ttl", role_max), Limit("the mount's max_lease_ttl", mount.max_lease_ttl)]
+        limits += [
+            Limit("the role's max_ttl", role_max),
+            Limit("the mount's max_lease_ttl", mount.max_lease_ttl),
+        ]
         max_ttl = min(s for s in (role_max, mount.max_lease_ttl, wish.explicit_max_ttl) if s)
     return shortest(wish.period or wish.ttl or mount.default_lease_ttl, *limits), max_ttl
 
