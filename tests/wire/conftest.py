@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from support.daemons import dev_daemon, make_daemon, open_daemon
+from support.served import dev_daemon, make_daemon, open_daemon
 
 __all__ = ["dev_daemon", "make_daemon", "open_daemon"]

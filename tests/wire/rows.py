@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from support.daemons import Daemon, Reply
+from support.served import Daemon, Reply
 
 CANARY = "c4n4ry-7f1e-value"  # in no answer to bad input, and in no log
 

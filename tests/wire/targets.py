@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from support.daemons import LOOPBACK, Daemon
+from support.served import LOOPBACK, Daemon
 
 PLUGIN = "postgresql-database-plugin"
 
@@ -115,7 +116,7 @@ class Proxy:
         self.is_dropping = to is None
         self.taken = threading.Event()  # somebody has connected while it was dropping, or spoken
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

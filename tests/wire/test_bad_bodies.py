@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemons import Daemon
+from support.served import Daemon
 from wire.rows import CANARY, Row, ask, http, require_refusal, table
 
 MIB = 2**20

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.daemons import Daemon
+from support.served import Daemon
 from wire.rows import CANARY, Row, ask, http, require_refusal, table
 
 _RELATIVE = "relative paths not supported"

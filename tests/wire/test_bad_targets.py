@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.daemons import Daemon, Reply, StartDaemon, free_listen
+from support.served import Daemon, Reply, StartDaemon, free_listen
 from wire.rows import CANARY
 from wire.targets import Proxy, Target, prepared
 
