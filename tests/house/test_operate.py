@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from support.clusters import Cluster, binaries, skip_or_fail
@@ -115,3 +116,34 @@ def test_commands_that_are_not_run_say_so() -> None:
         and not text.startswith("# not run by CI:")
     ]
     assert silent == []
+
+
+_LEASES = """
+INSERT INTO leases (id, generation, state, fence_key, ttl, max_ttl, issue_deadline, target_deadline, issued_time,
+  expire_time, max_expire_time, due_time)
+SELECT name, 1, state, 1, '1h', '9h', t, t, t, CASE WHEN state = 'active' THEN t + passed END, t + longest, t + passed
+FROM (SELECT clock_timestamp() - interval '3h' AS t) AS old, (VALUES
+  ('renewed since', 'active', interval '1h', interval '9h'), ('over for good', 'active', '2h', '2h'),
+  ('ended', 'revoking', '2h', '9h'), ('never issued', 'pending', '10s', '9h')) AS l (name, state, passed, longest);
+INSERT INTO tokens (id, accessor, display_name, path, policies, expire_time)
+VALUES ('t', 'a', 'token', 'auth/token/create', '{default}', clock_timestamp() - interval '1h');
+"""
+
+
+async def test_the_sql_of_a_restore_holds_what_looks_expired(storage_dsn: str) -> None:
+    """A restore's SQL leaves nothing due, an hour to what may have been renewed, and no row to old daemons."""
+    found = re.search(r"^BEGIN;\n.*?^COMMIT;$", _PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert found
+    connection = await asyncpg.connect(storage_dsn)
+    try:
+        await connection.execute(_LEASES)
+        await connection.execute(found[0])
+        assert (
+            await connection.fetchval("SELECT count(*) FROM leases WHERE due_time <= clock_timestamp()") == 0
+        )
+        alive = "SELECT id FROM leases WHERE expire_time > clock_timestamp() + interval '59 min'"
+        assert [row["id"] for row in await connection.fetch(alive)] == ["renewed since"]
+        assert await connection.fetchval("SELECT count(*) FROM leases WHERE generation = 1") == 0
+        assert await connection.fetchval("SELECT bool_and(expire_time > clock_timestamp()) FROM tokens")
+    finally:
+        await connection.close()
