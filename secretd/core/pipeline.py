@@ -10,6 +10,7 @@ that cannot be recorded is ended again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ class _Way:
     holes: dict[str, str] | None = None
     trail: Trail | None = None
     caller: Caller = ANONYMOUS
+    denial: SecretdError | None = None
 
 
 class Pipeline:
@@ -129,15 +131,12 @@ class Pipeline:
         if not self._lifecycle.is_open:  # (1)
             raise SealedError if await self._lifecycle.is_initialized() else NotInitializedError
         way = await self._identify(request)  # (2)
-        if request.wrap_ttl is not None:  # (3), and (8) is not built: wrapped or nothing
-            raise InvalidRequestError(
-                "response wrapping is not supported yet", hint="ask again without X-Vault-Wrap-TTL"
-            )
-        denial = await self._authorise(way)  # (4)
+        denial = way.denial or await self._authorise(way) or _unwrappable(request)  # (3) (4)
         broker, builder = self._audit()
         if broker.is_enabled:  # (5)
-            way.trail = self._begin_trail(builder, way)
-            await broker.record(way.trail.request_entry(error=denial))
+            trail = way.trail = self._begin_trail(builder, way)
+            refusal = () if denial is None else (trail.response_entry(None, error=denial),)
+            await broker.record(trail.request_entry(error=denial), *refusal)
         if denial is not None:
             raise denial
         response: Response | None = None
@@ -171,7 +170,7 @@ class Pipeline:
         if row is not None:
             await self._caches.refresh(
                 generations
-            )  # body_limit follows: the mount may be newer than our router
+            )  # body_limit follows; the mount may be newer than our router
         return row is not None
 
     async def undelivered(self, response: Response) -> None:
@@ -192,17 +191,14 @@ class Pipeline:
         token_id = self._keys.hash_token(request.token.reveal()) if request.token else None
         generations, token = await self._tokens.look(token_id)
         way = _Way(request, await self._caches.refresh(generations), token)
-        try:
+        with contextlib.suppress(SecretdError):  # raised again by (6), for those who may know what is there
             way.route, way.rest = way.router.find(request.path)
             if request.operation is not HELP:
                 way.row, way.holes = way.route.table.find(request.operation, way.rest)
-        except SecretdError:
-            if token is None:
-                raise PermissionDeniedError from None
         if way.row is not None and way.row.open:
             way.token = None
         elif token is None:
-            raise PermissionDeniedError
+            way.denial = PermissionDeniedError()
         else:
             way.caller = _caller(token)
             way.acl = await self._policies.acl(token.policies)
@@ -351,6 +347,15 @@ class Pipeline:
                 await self._token_service.end(token.id, "used up")
         except SecretdError as trouble:
             log.warning("token.end_delayed", accessor=token.accessor, error=trouble.code)
+
+
+def _unwrappable(request: Request) -> SecretdError | None:
+    """(8) is not built: who asks for a wrapped answer must not get it in clear."""
+    if request.wrap_ttl is None:
+        return None
+    return InvalidRequestError(
+        "response wrapping is not supported yet", hint="ask again without X-Vault-Wrap-TTL"
+    )
 
 
 def _caller(token: TokenRow) -> Caller:

@@ -35,7 +35,6 @@ from secretd.system.mount_fields import (
 
 _AUTH = "auth/"
 _NOT_MOUNTABLE = frozenset({"system", "token", "cubbyhole", "identity", "ns_cubbyhole"})
-_LOOKS = 20  # at leases that another daemon is ending, before a disabling is left to the scheduler
 _PAUSE = 0.25  # seconds between looks
 
 
@@ -121,7 +120,7 @@ class Mounts:
         )
         await self._parts.mounts.enable(self._kind, path, type_, config)
 
-    async def disable(self, call: Call, fields: PathFields) -> None:
+    async def disable(self, call: Call, fields: PathFields) -> Response | None:
         """End a mount: its leases first, then what it stored. What is not there is gone already."""
         path = self._prefix + clean_path(fields.path)
         if path == "auth/token/":
@@ -130,26 +129,26 @@ class Mounts:
             raise InvalidRequestError(f'cannot unmount "{path}"')
         record = await find_mount(self._parts, path)
         if record is None:
-            return
+            return None
         due = await self._parts.mounts.begin_disabling(record)
         await self._parts.caches.refresh()
         self._parts.revoker.wake()
         deadline = self._parts.about.request_deadline
-        await wait_for(self._finish(record, due), deadline=deadline, what="the mount's leases are")
+        try:
+            await wait_for(self._finish(record, due), deadline=deadline, what="the mount's leases are")
+        except UnavailableError as delay:
+            # Nobody can use the mount any more, and nothing is left to the caller: secretd goes on until it is done.
+            call.warn(f"{delay.message}; the mount is disabling and will be gone when its leases are over")
+            return Response()
+        return None
 
     async def _finish(self, record: MountRecord, due: Sequence[str]) -> None:
         """Wait for the leases of the mount itself; those of its logins' tokens are at other mounts and follow."""
         mounts = self._parts.mounts
         if record.kind == "secret":
             await self._parts.revoker.wait_until_over(due)
-        for _ in range(_LOOKS):
-            if await mounts.finish_disabling(record):
-                return
-            await asyncio.sleep(_PAUSE)
-        raise UnavailableError(
-            "leases of the mount could not be ended yet",
-            hint="secretd goes on; see `secretd lease irrevocable`",
-        )
+        while not await mounts.finish_disabling(record):
+            await asyncio.sleep(_PAUSE)  # for leases that were ending already, here or on another daemon
 
     async def read_tuning(self, call: Call, fields: PathFields) -> Response:
         """Read what a mount was tuned to."""

@@ -19,7 +19,7 @@ from secretd.core.audit.place import DeviceSpec, api_device
 from secretd.core.audit.redact import Redactor
 from secretd.core.keys import Keys
 from secretd.sdk.clock import Clock
-from secretd.sdk.errors import InvalidRequestError, SealedError, SecretdError
+from secretd.sdk.errors import AuditError, InvalidRequestError, SealedError, SecretdError
 from secretd.sdk.storage import decode, encode
 from secretd.storage.barrier import Barrier
 from secretd.storage.pool import Pool
@@ -102,7 +102,10 @@ class AuditKeeper:
         """Make a device by the API. It records when this returns."""
         broker, _ = self.tools()
         spec = api_device(path, kind=kind, options=options, description=description, folder=self._api_folder)
-        await broker.add(spec)
+        try:
+            await broker.add(spec)
+        except AuditError as error:  # the caller's choice of a file, not a failure to record
+            raise InvalidRequestError(error.message) from None
         stored = _Stored(spec.path, kind, description, {"file_path": spec.file_path})
         try:
             async with self._pool.transaction() as runner:

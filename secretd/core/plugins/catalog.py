@@ -134,10 +134,11 @@ def _distribution(name: str) -> metadata.Distribution:
 
 
 def _digest(name: str) -> str:
-    record = _distribution(name).read_text("RECORD")
-    if record is None:
-        raise InvalidRequestError(f"plugin {_normal(name)} has no RECORD", hint="install it from a wheel")
-    return "sha256:" + hashlib.sha256(record.encode()).hexdigest()
+    # Not read_text(): it translates line ends, pip writes RECORD with CRLF, and a pin is over bytes.
+    for file in _distribution(name).files or ():
+        if file.name == "RECORD" and file.parent.name.endswith(".dist-info"):
+            return "sha256:" + hashlib.sha256(file.read_binary()).hexdigest()
+    raise InvalidRequestError(f"plugin {_normal(name)} has no RECORD", hint="install it from a wheel")
 
 
 def _require_files(name: str) -> None:
