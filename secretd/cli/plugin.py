@@ -7,6 +7,7 @@ its distribution's RECORD file byte for byte; RECORD in turn holds a hash of eve
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 
@@ -70,8 +71,15 @@ def _describe(point: EntryPoint) -> dict[str, str]:
 
 
 def _find_pin(dist: Distribution) -> str:
-    for file in dist.files or []:
-        # read_text() would translate line ends, and the pin is over bytes.
-        if file.name == "RECORD" and file.parent.name.endswith(".dist-info"):
-            return "sha256:" + hashlib.sha256(Path(str(file.locate())).read_bytes()).hexdigest()
-    return ""
+    # Not read_text(): it translates line ends, and the pin is over bytes.
+    infos = [
+        info for info in Path(str(dist.locate_file(""))).glob("*.dist-info")
+        if _normal(info.name.partition("-")[0]) == _normal(dist.name) and (info / "RECORD").is_file()
+    ]  # fmt: skip
+    if len(infos) != 1:
+        return ""
+    return "sha256:" + hashlib.sha256((infos[0] / "RECORD").read_bytes()).hexdigest()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

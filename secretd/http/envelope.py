@@ -10,18 +10,23 @@ from secretd.sdk.fields import encode_plain
 from secretd.sdk.response import Response, TokenGrant
 
 _encoder = msgspec.json.Encoder(enc_hook=encode_plain)
-JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+# On every answer: nothing may keep it, no browser may guess its type, and nobody learns what runs here.
+COMMON_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "secretd"}
+JSON_HEADERS = {
+    "Content-Type": "application/json",
+    **COMMON_HEADERS,
+}  # exactly: some clients compare it with ==
 
 
 def encode_response(response: Response, request_id: str) -> tuple[int, bytes, dict[str, str]]:
     """Status, body and headers. Only 200, 204 or what the engine said; a 204 has no body."""
     if response.raw is not None:
         body, kind = response.raw
-        return response.status or 200, body, {"Content-Type": kind, "Cache-Control": "no-store"}
+        return response.status or 200, body, {"Content-Type": kind, **COMMON_HEADERS}
     if response.body is not None:
         return response.status or 200, _encoder.encode(response.body), JSON_HEADERS
     if response.is_empty:
-        return response.status or 204, b"", {"Cache-Control": "no-store"}
+        return response.status or 204, b"", COMMON_HEADERS
     return response.status or 200, _encoder.encode(envelope(response, request_id)), JSON_HEADERS
 
 

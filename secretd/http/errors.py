@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp.web import HTTPException
 
+from secretd.http.envelope import JSON_HEADERS
 from secretd.http.paths import RedirectError
 from secretd.sdk import errors as e
 
@@ -41,7 +42,6 @@ STATUSES: Final[dict[type[BaseException], int]] = {
 _SECRETIVE: Final = (e.BarrierError, e.ConfigError)
 _NOTHING_HERE: Final = 404
 _INTERNAL: Final = "internal error"
-_JSON: Final = "application/json"  # exactly: some clients compare it with ==
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,7 +93,7 @@ def _public(error: BaseException, status: int) -> tuple[str, str, str | None]:
 
 
 def _headers(error: BaseException) -> dict[str, str]:
-    headers = {"Content-Type": _JSON, "Cache-Control": "no-store"}
+    headers = dict(JSON_HEADERS)
     if isinstance(error, e.SecretdError) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, RedirectError):

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from secretd.http.app import App
+from secretd.http.envelope import COMMON_HEADERS
 from secretd.http.runner import VerbRunner
 from secretd.http.tls import TLSSite, reload_context, server_context
 from secretd.sdk.errors import ConfigError
@@ -67,7 +68,7 @@ class Listeners:
         if request.raw_path != _METRICS or request.method != "GET" or "X-Vault-Token" in request.headers:
             return await self._app.handle(request)
         text, kind = await self._scrape()
-        return web.Response(body=text, headers={"Content-Type": kind, "Cache-Control": "no-store"})
+        return web.Response(body=text, headers={"Content-Type": kind, **COMMON_HEADERS})
 
     def reload(self) -> None:
         """Read certificates and keys again; a bad pair leaves the old one in use."""

@@ -13,6 +13,7 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -134,11 +135,16 @@ def _distribution(name: str) -> metadata.Distribution:
 
 
 def _digest(name: str) -> str:
-    # Not read_text(): it translates line ends, pip writes RECORD with CRLF, and a pin is over bytes.
-    for file in _distribution(name).files or ():
-        if file.name == "RECORD" and file.parent.name.endswith(".dist-info"):
-            return "sha256:" + hashlib.sha256(file.read_binary()).hexdigest()
-    raise InvalidRequestError(f"plugin {_normal(name)} has no RECORD", hint="install it from a wheel")
+    dist = _distribution(name)
+    # Neither read_text(), which translates line ends (pip writes RECORD with CRLF, and a pin is over bytes), nor
+    # dist.files, which fails on a RECORD that somebody has bent.
+    infos = [
+        info for info in Path(str(dist.locate_file(""))).glob("*.dist-info")
+        if _normal(info.name.partition("-")[0]) == _normal(dist.name) and (info / "RECORD").is_file()
+    ]  # fmt: skip
+    if len(infos) != 1:
+        raise InvalidRequestError(f"plugin {_normal(name)} has no RECORD", hint="install it from a wheel")
+    return "sha256:" + hashlib.sha256((infos[0] / "RECORD").read_bytes()).hexdigest()
 
 
 def _require_files(name: str) -> None:
