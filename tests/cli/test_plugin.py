@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from secretd.cli.main import run
+from secretd.core.plugins.catalog import PluginCatalog
 
 _RECORD = b"probe.py,sha256=x,1\r\nprobe-1.2.dist-info/RECORD,,\r\n"
 
@@ -38,3 +39,18 @@ def test_pin(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The pin is over RECORD's bytes, by the plugin's name or the distribution's."""
     assert run(["plugin", "info", "-field=pin", name]) == 0
     assert capsys.readouterr().out == "sha256:" + hashlib.sha256(_RECORD).hexdigest()
+
+
+def test_the_daemon_takes_the_printed_pin(capsys: pytest.CaptureFixture[str]) -> None:
+    """What ``plugin info`` prints of a distribution as pip installed it is what the daemon computes."""
+    assert run(["plugin", "info", "-field=pin", "secretd-postgresql"]) == 0
+    pin = capsys.readouterr().out
+    catalog = PluginCatalog(allow=["secretd-postgresql"], pins={"secretd-postgresql": pin})
+    assert catalog.get_plugin("secretd-postgresql").distribution == "secretd-postgresql"
+
+
+@pytest.mark.usefixtures("probe")
+def test_the_daemon_hashes_bytes() -> None:
+    """A RECORD with CRLF, as pip writes it, has the digest of its bytes, not of its text."""
+    digest = PluginCatalog(allow=[]).get_digest("probe")
+    assert digest == "sha256:" + hashlib.sha256(_RECORD).hexdigest()
