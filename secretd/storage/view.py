@@ -69,8 +69,9 @@ class EntryView:
         return await self._runner.execute("delete_entry", self._namespace_id, self._whole(key)) > 0
 
     async def list(self, prefix: str, *, after: str = "", limit: int = 0) -> list[str]:
+        whole = self._whole(prefix)
         rows = await self._runner.fetch(
-            "list_names", self._namespace_id, self._whole(prefix), after, limit or NO_LIMIT
+            "list_names", self._namespace_id, whole, after, limit or NO_LIMIT, after_prefix(whole)
         )
         return [row[0] for row in rows if row[0]]
 

@@ -58,12 +58,13 @@ DELETE FROM entries WHERE namespace_id = $1 AND key >= $2 AND key < $3;
 -- $2 prefix (ends in / or is empty)
 -- $3 name after which to begin
 -- $4 limit
+-- $5 first key after the prefix's range: without it the last step would search to the table's end
 WITH RECURSIVE names AS (
   (SELECT left(substr(e.key, length($2::text) + 1), nullif(strpos(substr(e.key, length($2) + 1), '/'), 0)) AS folder,
           substr(e.key, length($2) + 1) AS rest, 1 AS n
    FROM entries e
-   WHERE e.namespace_id = $1 AND e.key COLLATE "C" > $2 || $3::text AND starts_with(e.key, $2)
-     AND ($3 = '' OR right($3, 1) <> '/' OR e.key COLLATE "C" >= $2 || left($3, -1) || '0')
+   WHERE e.namespace_id = $1 AND e.key < $5
+     AND e.key > CASE WHEN right($3::text, 1) = '/' THEN $2 || $3 || U&'\+10FFFF' ELSE $2 || $3 END
    ORDER BY e.key LIMIT 1)
   UNION ALL
   SELECT next.folder, next.rest, names.n + 1
@@ -71,9 +72,8 @@ WITH RECURSIVE names AS (
     SELECT left(substr(e.key, length($2) + 1), nullif(strpos(substr(e.key, length($2) + 1), '/'), 0)) AS folder,
            substr(e.key, length($2) + 1) AS rest
     FROM entries e
-    WHERE e.namespace_id = $1 AND starts_with(e.key, $2)
-      AND CASE WHEN names.folder IS NULL THEN e.key COLLATE "C" > $2 || names.rest
-               ELSE e.key COLLATE "C" >= $2 || left(names.folder, -1) || '0' END -- '0' follows '/'
+    WHERE e.namespace_id = $1 AND e.key < $5
+      AND e.key > CASE WHEN names.folder IS NULL THEN $2 || names.rest ELSE $2 || names.folder || U&'\+10FFFF' END
     ORDER BY e.key LIMIT 1) AS next
   WHERE names.n < $4::int
 )
