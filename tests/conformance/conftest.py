@@ -40,7 +40,7 @@ def _storage(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def storage_for_daemon(cluster: Cluster) -> Callable[[], contextlib.AbstractContextManager[str]]:
-    """``with storage_for_daemon() as dsn``: a database of its own for one daemon."""
+    """What makes a database for one daemon: ``with storage_for_daemon() as dsn``."""
     return lambda: _storage(cluster)
 
 
@@ -103,8 +103,8 @@ def _mounted(api: hvac.Client, type_: str, path: str, options: dict[str, str]) -
 
 
 @pytest.fixture
-def database_mount(api: hvac.Client, name: str) -> Iterator[str]:
-    """A database engine of this test's own."""
+def database_mount(api: hvac.Client, pg_target: Target, name: str) -> Iterator[str]:
+    """A database engine of this test's own; it ends before its target does."""
     api.sys.enable_secrets_engine("database", path=f"db-{name}")
     yield f"db-{name}"
     api.sys.disable_secrets_engine(f"db-{name}")

@@ -42,6 +42,7 @@ audit_api_dir = "{audit_folder}"
 
 [plugins]
 allow = ["secretd-postgresql"]
+user = "{plugin_user}"
 
 [log]
 format = "json"
@@ -174,10 +175,22 @@ def config_command(target: str, listen: str, folder: Path, *, storage: str) -> l
     password = folder / "storage.url"
     password.write_text(storage)
     password.chmod(0o600)
-    config.write_text(
-        _SECRETD_CONFIG.format(storage=f"file:{password}", listen=listen, audit_folder=folder / "audit")
+    filled = _SECRETD_CONFIG.format(
+        storage=f"file:{password}",
+        listen=listen,
+        audit_folder=folder / "audit",
+        plugin_user=plugin_user(),
     )
+    config.write_text(filled)
     return [*_secretd(), "server", f"--config={config}"]
+
+
+def plugin_user() -> str:
+    """Whom plugins run as: no more than it must be, where nobody else can read the interpreter."""
+    if os.geteuid() != 0:
+        return ""
+    parents = Path(sys.executable).resolve().parents
+    return "nobody" if all(folder.stat().st_mode & 0o001 for folder in parents) else "root"
 
 
 def _secretd() -> list[str]:
