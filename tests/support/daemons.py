@@ -51,9 +51,6 @@ type = "static"
 key = "file:{folder}/seal.key"
 key_id = "test"
 
-[api]
-request_deadline = "30s"
-
 [targets]
 deadline = "{target_deadline}s"
 
