@@ -73,7 +73,8 @@ class Daemon:
     @property
     def log(self) -> str:
         """All it has written so far, over all its starts."""
-        return (self.folder / "daemon.log").read_text(errors="replace")
+        file = self.folder / "daemon.log"
+        return file.read_text(errors="replace") if file.exists() else ""
 
     @property
     def pid(self) -> int:
@@ -235,12 +236,12 @@ def toml(tables: Mapping[str, object]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def configuration(folder: Path, listen: str, storage: str, **tables: Any) -> dict[str, Any]:
+def configuration(folder: Path, listen: str, url: str, **tables: Any) -> dict[str, Any]:
     """A whole configuration; ``tables`` add to, or stand for, what is there: ``listener={"tls": "off"}``."""
     # Nobody else may be able to read the interpreter.
     own_user = {"user": "root"} if os.geteuid() == 0 else {}
     found: dict[str, Any] = {
-        "storage": {"url": private(folder / "storage.url", storage)} | tables.pop("storage", {}),
+        "storage": {"url": private(folder / "storage.url", url)} | tables.pop("storage", {}),
         "listener": [{"address": listen} | (tables.pop("listener", None) or {"tls": "off"})],
         "plugins": {"allow": ["secretd-postgresql"], **own_user},
         "log": {"format": "json"},

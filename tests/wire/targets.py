@@ -106,38 +106,54 @@ def prepared(dsn: str) -> Iterator[Target]:
 
 
 class Proxy:
-    """TCP to a target, until it swallows everything: both sides stay connected and hear nothing more."""
+    """TCP to a server that may come and go; while ``is_dropping`` both sides stay connected and hear nothing."""
 
     def __init__(self, to: tuple[str, int] | None) -> None:
-        self._to = to  # None: nobody behind it, every byte is swallowed
+        self.to = (
+            to  # None: nobody behind it; who connects is heard by nobody while dropping, else turned away
+        )
         self._server = socket.create_server((LOOPBACK, 0))
         self._sockets: list[socket.socket] = [self._server]
         self.address: tuple[str, int] = self._server.getsockname()
         self.is_dropping = to is None
-        self.taken = threading.Event()  # somebody has connected while it was dropping, or spoken
+        self.taken = threading.Event()  # something was said to it while it was dropping
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        self.cut()
+        self._end(self._server)
+
+    def cut(self) -> None:
+        """End every connection through it."""
+        for one in self._sockets[1:]:
+            self._end(one)
+
+    def _end(self, one: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._server.accept()
                 self._sockets.append(near)
-                pairs = [(near, near)]
-                if self._to is not None:
-                    far = socket.create_connection(self._to)
-                    self._sockets.append(far)
-                    pairs = [(near, far), (far, near)]
-                for pair in pairs:
+                for pair in self._pairs(near):
                     threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _pairs(self, near: socket.socket) -> list[tuple[socket.socket, socket.socket]]:
+        if self.is_dropping:
+            return [(near, near)]
+        try:
+            far = socket.create_connection(self.to or ("", 0))
+        except OSError:
+            self._end(near)
+            return []
+        self._sockets.append(far)
+        return [(near, far), (far, near)]
 
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
