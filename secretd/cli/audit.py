@@ -9,6 +9,7 @@ import click
 
 from secretd.cli.base import VerbGroup, pass_session
 from secretd.cli.output import Table, View
+from secretd.cli.session import take_secret
 from secretd.cli.values import parse_values
 
 if TYPE_CHECKING:
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
 @click.group("audit", cls=VerbGroup)
 def audit() -> None:
-    """Enable, disable and list audit devices; verify an audit file."""
+    """Enable, disable and list audit devices; hash a value; verify an audit file."""
 
 
-@audit.command("enable", examples="secretd audit enable -path=second file file_path=second.jsonl")
+@audit.command(
+    "enable", examples="secretd audit enable -path=second file file_path=/var/log/secretd/api/second.jsonl"
+)
 @click.argument("type_", metavar="TYPE")
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--path", metavar="PATH", help="The device's name; else its type.")
@@ -66,6 +69,27 @@ def list_(session: Session, *, detailed: bool) -> None:
         options = ",".join(f"{key}={value}" for key, value in sorted((item.get("options") or {}).items()))
         rows.append([*row, options or "n/a"] if detailed else row)
     session.show_rows(answer, devices, Table(headers, rows))
+
+
+@audit.command(
+    "hash",
+    examples="""
+secretd audit hash second                                  asks for the value without echo
+printf %s "$VALUE" | secretd audit hash second -
+""",
+)
+@click.argument("path")
+@click.argument("value", required=False, metavar="[VALUE|-]")
+@pass_session
+def hash_(session: Session, path: str, value: str | None) -> None:
+    """Print a value's hash as a device writes it, to search its file for."""
+    given = take_secret(value, label="Value", hint="pipe it in: `secretd audit hash PATH -`")
+    answer = session.send("PUT", f"sys/audit-hash/{path.strip('/')}", body={"input": given}, private=True)
+    fields = answer.data
+    session.show(
+        answer,
+        View(document=answer.body, fields=fields, blocks=[str(fields.get("hash", ""))], raw=answer.raw),
+    )
 
 
 @audit.command(

@@ -17,11 +17,16 @@ _KEY = "keys"
 
 
 class InstallationKeys(msgspec.Struct, frozen=True):
-    """32 random bytes each: for hashing tokens, hashing audited values, chaining audit entries."""
+    """32 random bytes each: for hashing tokens, signing what they grant, hashing audited values, chaining entries."""
 
     token: bytes
+    grant: bytes
     audit: bytes
     chain: bytes
+
+    def sign_grant(self, told: bytes) -> bytes:
+        """The MAC over what a token's row grants."""
+        return keyed_hash(self.grant, told)
 
     def hash_token(self, token: str) -> bytes:
         """What a token is stored and looked up as."""
@@ -50,9 +55,13 @@ class Keys:
         """What a token is stored and looked up as."""
         return self.loaded.hash_token(token)
 
+    def sign_grant(self, told: bytes) -> bytes:
+        """The MAC over what a token's row grants."""
+        return self.loaded.sign_grant(told)
+
     async def create(self, runner: Runner) -> InstallationKeys:
         """Make and return them, at initialisation."""
-        keys = InstallationKeys(*(secrets.token_bytes(32) for _ in range(3)))
+        keys = InstallationKeys(*(secrets.token_bytes(32) for _ in range(4)))
         await EntryView(runner, self._barrier, prefix="core/").put(_KEY, encode(keys), version=0)
         return keys
 

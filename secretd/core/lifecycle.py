@@ -172,7 +172,8 @@ class Lifecycle:
         keys = await self._keys.create(runner)
         await self._create_defaults(runner)
         token_id = keys.hash_token(root_token)
-        await self._tokens.insert_root(token_id, random_token("", 24), ttl=root_ttl, runner=runner)
+        accessor = random_token("", 24)
+        await self._tokens.insert_root(runner, token_id, accessor, ttl=root_ttl, sign=keys.sign_grant)
         if not self._static:
             return []
         recovery, parts = RecoveryConfig.create(config.shares, config.threshold)

@@ -58,6 +58,7 @@ _CAPABILITY = {
     Operation.DELETE: Capability.DELETE,
     Operation.LIST: Capability.LIST,
 }
+_CREATE_AND_UPDATE = {"create", "update"}
 _UNCOUNTED = "sys/internal/ui/mounts"  # every `bao kv` command asks it first; it costs no use
 _NOTHING_CLEAR = ClearKeys()
 
@@ -147,9 +148,7 @@ class Pipeline:
             error = trouble
             raise
         finally:
-            if way.trail is not None:  # (9)
-                await self._record_answer(broker, way.trail, response, error)
-            await self._count_use(way)
+            await self._conclude(broker, way, response, error)  # (9)
         await self._faults.reach("5.answered")
         return response  # (10)
 
@@ -218,7 +217,7 @@ class Pipeline:
         request, row = way.request, way.row
         if request.operation is not HELP and not acl.is_root:
             operation = request.operation
-            if operation is UPDATE and row is not None and row.exists is not None:
+            if operation is UPDATE and row is not None and row.exists is not None and not _grants_both(acl, way):
                 call = self._call(way)
                 if not await row.exists(call, row.decode(request.data, way.holes or {})):
                     operation = Operation.CREATE
@@ -318,13 +317,15 @@ class Pipeline:
                 )
         return builder.begin(way.request, holder=holder, mount=route.mount if route else None, clear=clear)
 
-    async def _record_answer(
-        self, broker: AuditBroker, trail: Trail, response: Response | None, error: BaseException | None
+    async def _conclude(
+        self, broker: AuditBroker, way: _Way, response: Response | None, error: BaseException | None
     ) -> None:
-        """(9) An answer that nobody could record is not told, and what it gave out is ended."""
+        """(9) An answer that could not be recorded, or whose client went meanwhile, is told to nobody: take it back."""
         try:
-            await broker.record(trail.response_entry(response, error=error))
-        except SecretdError:
+            if way.trail is not None:
+                await broker.record(way.trail.response_entry(response, error=error))
+            await self._count_use(way)
+        except BaseException:
             if response is not None:
                 await self._shelter.run(self._take_back(response))
             raise
@@ -332,9 +333,9 @@ class Pipeline:
     async def _take_back(self, response: Response) -> None:
         if response.lease is not None and response.data is not None:
             await self._issuer.undelivered(response.lease.id)
-        if response.auth is not None:
+        if response.auth is not None and response.auth.is_new:
             token_id = self._keys.hash_token(response.auth.client_token)
-            await self._token_service.end(token_id, "not recorded")
+            await self._token_service.end(token_id, "undelivered")
 
     async def _count_use(self, way: _Way) -> None:
         """A token whose last use this was ends when it has been served."""
@@ -347,6 +348,11 @@ class Pipeline:
                 await self._token_service.end(token.id, "used up")
         except SecretdError as trouble:
             log.warning("token.end_delayed", accessor=token.accessor, error=trouble.code)
+
+
+def _grants_both(acl: Acl, way: _Way) -> bool:
+    """Whether it makes no difference to the rights if the thing is there: one rule decides about both."""
+    return _CREATE_AND_UPDATE <= set(acl.capabilities(way.request.path))
 
 
 def _unwrappable(request: Request) -> SecretdError | None:

@@ -49,6 +49,7 @@ class TokenGrant:
     orphan: bool = True
     num_uses: int = 0
     identity_policies: tuple[str, ...] = ()
+    is_new: bool = True  # born by this request; False: renewed, somebody holds it already
 
 
 @dataclass(slots=True)

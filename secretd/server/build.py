@@ -98,7 +98,7 @@ class _Below:
         self.engine_of = _engine_table(lambda: self.parts[0])
         self.barrier = Barrier(pool, clock)
         self.keys = Keys(pool, self.barrier)
-        self.tokens = Tokens(pool)
+        self.tokens = Tokens(pool, self.keys.sign_grant)
         self.leases = Leases(pool, generation)
         self.policies = PolicyStore(pool, self.barrier)
         self.system = CoreSystem(

@@ -47,7 +47,7 @@ async def initialise(core: Core, token_file: Path) -> None:
         os.fsync(file.fileno())
     log.warning(
         "store.initialised_unattended", root_token_file=str(token_file), ttl=_ROOT_TTL,
-        hint="the recovery shares of this store were not kept: make new ones with `secretd operator rekey`",
+        hint="make an operator's login with this token, then remove the file; the recovery shares were not kept",
     )  # fmt: skip
 
 

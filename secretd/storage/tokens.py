@@ -1,15 +1,25 @@
-"""Tokens: rows by keyed hash. What grants is read anew for every request; nothing here is cached."""
+"""Tokens: rows by keyed hash. What grants is read anew for every request; nothing here is cached.
+
+The columns that grant are under a MAC whose key is behind the barrier: who can only write the table can make
+himself nothing. (He can still end tokens, or prolong one: threat model.) A row whose MAC does not fit is no token.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hmac
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
+import structlog
 
 from secretd.storage.pool import Pool, Row, Runner
+
+log = structlog.get_logger()
+Sign = Callable[[bytes], bytes]
+_encode = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,6 +81,15 @@ class NewToken:
     num_uses: int = 0
 
 
+def _grants(
+    token_id: bytes, policies: Iterable[str], entity_id: str, path: str, metadata: dict[str, str] | None, *,
+    is_root: bool, num_uses: int, mount_id: str | None,
+) -> bytes:  # fmt: skip
+    """What the MAC covers, in one form whatever the driver made of it."""
+    pairs = sorted((metadata or {}).items())  # jsonb keeps no order
+    return _encode((token_id, list(policies), entity_id, path, pairs, is_root, num_uses, mount_id))
+
+
 def _token(row: Row, policies: str = "policies") -> TokenRow:
     metadata = row["metadata"]
     return TokenRow(
@@ -99,10 +118,30 @@ def _token(row: Row, policies: str = "policies") -> TokenRow:
 
 
 class Tokens:
-    """The table of tokens."""
+    """The table of tokens. ``sign`` makes the MAC over what a row grants."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, sign: Sign) -> None:
         self._pool = pool
+        self._sign = sign
+
+    def _checked(self, row: Row, policies: str = "policies") -> TokenRow | None:
+        """The row, or None if somebody else than we wrote what it grants."""
+        token = _token(row, policies)
+        told = _grants(
+            token.id, token.policies, token.entity_id, token.path, token.metadata,
+            is_root=token.is_root, num_uses=token.num_uses, mount_id=token.mount_id,
+        )  # fmt: skip
+        if not hmac.compare_digest(self._sign(told), row["mac"]):
+            log.error("token.forged", accessor=token.accessor)
+            return None
+        return token
+
+    def _mac(self, token: NewToken, mount_id: str | None) -> bytes:
+        told = _grants(
+            token.id, token.policies, token.entity_id, token.path, token.metadata,
+            is_root=token.is_root, num_uses=token.num_uses, mount_id=mount_id,
+        )  # fmt: skip
+        return self._sign(told)
 
     async def look(
         self, token_id: bytes | None, *, namespace_id: int = 0
@@ -112,17 +151,17 @@ class Tokens:
         if row is None:
             raise LookupError("the row of generations is missing")
         generations = Generations(row[0], row[1], row[2], row[3], row[4], row[5])
-        return generations, None if row["id"] is None else _token(row, "token_policies")
+        return generations, None if row["id"] is None else self._checked(row, "token_policies")
 
     async def find(self, token_id: bytes) -> TokenRow | None:
         """A good token by its hash."""
         row = await self._pool.fetchrow("get_token", token_id)
-        return None if row is None else _token(row)
+        return None if row is None else self._checked(row)
 
     async def find_by_accessor(self, accessor: str, *, namespace_id: int = 0) -> TokenRow | None:
         """A good token by its accessor."""
         row = await self._pool.fetchrow("find_token_by_accessor", namespace_id, accessor)
-        return None if row is None else _token(row)
+        return None if row is None else self._checked(row)
 
     async def list_accessors(self, *, namespace_id: int = 0) -> list[str]:
         """Accessors of all good tokens."""
@@ -139,6 +178,7 @@ class Tokens:
             "insert_child_token", token.id, 0, token.accessor, parent_id, token.display_name, token.path,
             list(token.policies), _json(token.metadata), token.entity_id, token.is_renewable, token.ttl,
             token.period, token.explicit_max_ttl, token.max_ttl, token.num_uses, token.is_root, orphan,
+            self._mac(token, None),
         )  # fmt: skip
         return None if row is None else float(row["ttl"] or 0)
 
@@ -148,19 +188,23 @@ class Tokens:
             "insert_login_token", token.id, 0, token.accessor, mount_id, token.display_name, token.path,
             list(token.policies), _json(token.metadata), token.entity_id, token.is_renewable, token.ttl,
             token.period, token.explicit_max_ttl, token.max_ttl, token.num_uses, role_key,
+            self._mac(token, mount_id),
         )  # fmt: skip
         return None if row is None else float(row["ttl"])
 
     async def insert_root(
-        self, token_id: bytes, accessor: str, *, ttl: int, runner: Runner | None = None
+        self, runner: Runner, token_id: bytes, accessor: str, *, ttl: int, sign: Sign
     ) -> None:
-        """Write a root token; ``ttl`` 0 = it never ends."""
-        await (runner or self._pool).execute("insert_root_token", token_id, 0, accessor, ttl)
+        """Write a root token inside an initialisation, whose keys are newer than ours; ``ttl`` 0 = it never ends."""
+        told = _grants(
+            token_id, ("root",), "", "auth/token/root", None, is_root=True, num_uses=0, mount_id=None
+        )
+        await runner.execute("insert_root_token", token_id, 0, accessor, ttl, sign(told))
 
     async def renew(self, token_id: bytes, seconds: int) -> TokenRow | None:
         """Move the end; None if it is over."""
         row = await self._pool.fetchrow("renew_token", token_id, seconds)
-        return None if row is None else _token(row)
+        return None if row is None else self._checked(row)
 
     async def end(self, token_ids: Sequence[bytes], *, generation: int, reason: str) -> list[str]:
         """End tokens with all their descendants and make their leases due; the ids of those leases."""

@@ -125,8 +125,8 @@ SELECT name, 1, state, 1, '1h', '9h', t, t, t, CASE WHEN state = 'active' THEN t
 FROM (SELECT clock_timestamp() - interval '3h' AS t) AS old, (VALUES
   ('renewed since', 'active', interval '1h', interval '9h'), ('over for good', 'active', '2h', '2h'),
   ('ended', 'revoking', '2h', '9h'), ('never issued', 'pending', '10s', '9h')) AS l (name, state, passed, longest);
-INSERT INTO tokens (id, accessor, display_name, path, policies, expire_time)
-VALUES ('t', 'a', 'token', 'auth/token/create', '{default}', clock_timestamp() - interval '1h');
+INSERT INTO tokens (id, accessor, display_name, path, policies, mac, expire_time)
+VALUES ('t', 'a', 'token', 'auth/token/create', '{default}', '', clock_timestamp() - interval '1h');
 """
 
 

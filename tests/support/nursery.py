@@ -271,7 +271,7 @@ async def _fill(pool: Pool, barrier: Barrier, mount: Mount) -> None:
     async with pool.transaction() as runner:
         await barrier.create(runner, ROOT_KEY)
         await runner.fetchrow("insert_mount", mount.id, 0, "secret", mount.path, mount.type, "a", "{}")
-        await runner.execute("insert_root_token", b"root" * 8, 0, "root", 0)
+        await runner.execute("insert_root_token", b"root" * 8, 0, "root", 0, b"")
 
 
 async def _put_together(
@@ -283,7 +283,7 @@ async def _put_together(
         assert row is not None
         return cast("datetime", row["now"])
 
-    ward, leases, tokens = Ward(now), MuteLeases(pool, generation), Tokens(pool)
+    ward, leases, tokens = Ward(now), MuteLeases(pool, generation), Tokens(pool, lambda told: b"")
     secret_type = SecretType(
         "creds", fields=msgspec.Struct, prepare=ward.prepare, issue=ward.issue, renew=ward.renew, revoke=ward.revoke,
         batch_key=lambda recipe: msgspec.msgpack.decode(recipe, type=Recipe).target,

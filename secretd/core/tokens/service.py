@@ -142,6 +142,7 @@ class TokenService:
             num_uses=token.num_uses,
         )
         grant = _grant(client_token, new, renewed.ttl, orphan=token.parent_id is None)
+        grant.is_new = False
         return Response(auth=grant, warnings=[cut] if cut else [])
 
     async def end(self, token_id: bytes, reason: str) -> list[str]:

@@ -75,6 +75,7 @@ CREATE TABLE tokens (
   uses_left integer NOT NULL DEFAULT 0,
   ended_time timestamptz,
   end_reason text,
+  mac bytea NOT NULL, -- over the columns that grant, so that a writer of this table cannot make itself root
   CHECK (is_root OR expire_time IS NOT NULL),
   CHECK (expire_time <= max_expire_time)
 ) WITH (fillfactor = 80);

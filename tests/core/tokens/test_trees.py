@@ -28,7 +28,7 @@ async def _good(n: Nursery) -> set[str]:
 async def _insert_in(runner: Any, parent: TokenRow, name: str, *, is_orphan: bool = False) -> Any:
     return await runner.fetchrow(
         "insert_child_token", name.encode().ljust(32, b"_"), 0, name, parent.id, name, "auth/token/create",
-        ["default"], None, "", True, 3600, 0, 0, 3600, 0, False, is_orphan,
+        ["default"], None, "", True, 3600, 0, 0, 3600, 0, False, is_orphan, b"",
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@
 SELECT g.mounts, g.policies, g.keyring, g.quotas, g.identity, g.audit,
   t.id, t.accessor, t.parent_id, t.mount_id, t.display_name, t.path, t.policies AS token_policies, t.metadata, t.entity_id,
   t.is_root, t.is_renewable, t.creation_time, t.creation_ttl, t.period, t.explicit_max_ttl, t.expire_time,
-  t.max_expire_time, t.last_renewal_time, t.num_uses, t.uses_left,
+  t.max_expire_time, t.last_renewal_time, t.num_uses, t.uses_left, t.mac,
   extract(epoch FROM t.expire_time - clock_timestamp())::float8 AS ttl
 FROM generations g LEFT JOIN tokens t ON t.id = $2 AND t.state = 'active'
   AND (t.expire_time IS NULL OR t.expire_time > clock_timestamp())
@@ -55,15 +55,16 @@ UPDATE tokens SET uses_left = uses_left - 1 WHERE id = $1 AND state = 'active' A
 -- $15 number of uses
 -- $16 is root
 -- $17 is an orphan all the same
+-- $18 MAC
 WITH parent AS MATERIALIZED (
   SELECT id, expire_time FROM tokens WHERE id = $4 AND state = 'active' AND (expire_time IS NULL OR expire_time > clock_timestamp())
   FOR SHARE)
 INSERT INTO tokens (id, namespace_id, accessor, parent_id, display_name, path, policies, metadata, entity_id, is_root, is_renewable,
-  creation_ttl, period, explicit_max_ttl, expire_time, max_expire_time, num_uses, uses_left)
+  creation_ttl, period, explicit_max_ttl, expire_time, max_expire_time, num_uses, uses_left, mac)
 SELECT $1, $2, $3, CASE WHEN $17 THEN NULL ELSE parent.id END, $5, $6, $7::text[], $8::jsonb, $9, $16, $10, $11, $12, $13,
   CASE WHEN $11::bigint > 0 THEN CASE WHEN $17 THEN clock_timestamp() + make_interval(secs => $11)
     ELSE least(clock_timestamp() + make_interval(secs => $11), parent.expire_time) END END,
-  CASE WHEN $14::bigint > 0 THEN clock_timestamp() + make_interval(secs => $14) END, $15::int, $15
+  CASE WHEN $14::bigint > 0 THEN clock_timestamp() + make_interval(secs => $14) END, $15::int, $15, $18
 FROM parent RETURNING expire_time, extract(epoch FROM expire_time - clock_timestamp())::float8 AS ttl;
 
 -- name: insert_login_token
@@ -84,12 +85,13 @@ FROM parent RETURNING expire_time, extract(epoch FROM expire_time - clock_timest
 -- $14 max ttl
 -- $15 number of uses
 -- $16 key of the role's entry, or ''
+-- $17 MAC
 WITH mount AS MATERIALIZED (SELECT id FROM mounts WHERE id = $4 AND state = 'active' FOR SHARE),
 role AS MATERIALIZED (SELECT key FROM entries WHERE namespace_id = $2 AND key = $16 FOR SHARE)
 INSERT INTO tokens (id, namespace_id, accessor, mount_id, display_name, path, policies, metadata, entity_id, is_renewable,
-  creation_ttl, period, explicit_max_ttl, expire_time, max_expire_time, num_uses, uses_left)
+  creation_ttl, period, explicit_max_ttl, expire_time, max_expire_time, num_uses, uses_left, mac)
 SELECT $1, $2, $3, mount.id, $5, $6, $7::text[], $8::jsonb, $9, $10, $11::bigint, $12, $13,
-  clock_timestamp() + make_interval(secs => $11::bigint), CASE WHEN $14::bigint > 0 THEN clock_timestamp() + make_interval(secs => $14) END, $15::int, $15
+  clock_timestamp() + make_interval(secs => $11::bigint), CASE WHEN $14::bigint > 0 THEN clock_timestamp() + make_interval(secs => $14) END, $15::int, $15, $17
 FROM mount WHERE $16 = '' OR EXISTS (SELECT FROM role)
 RETURNING expire_time, extract(epoch FROM expire_time - clock_timestamp())::float8 AS ttl;
 
@@ -99,8 +101,9 @@ RETURNING expire_time, extract(epoch FROM expire_time - clock_timestamp())::floa
 -- $2 namespace id
 -- $3 accessor
 -- $4 ttl in seconds, 0 = never ends
-INSERT INTO tokens (id, namespace_id, accessor, display_name, path, policies, is_root, is_renewable, creation_ttl, expire_time)
-VALUES ($1, $2, $3, 'root', 'auth/token/root', '{root}', true, false, $4::bigint,
+-- $5 MAC
+INSERT INTO tokens (id, namespace_id, accessor, display_name, path, policies, is_root, is_renewable, creation_ttl, mac, expire_time)
+VALUES ($1, $2, $3, 'root', 'auth/token/root', '{root}', true, false, $4::bigint, $5,
   CASE WHEN $4 > 0 THEN clock_timestamp() + make_interval(secs => $4) END);
 
 -- name: renew_token
