@@ -216,17 +216,22 @@ class Pipeline:
     async def _require(self, way: _Way, acl: Acl) -> None:
         request, row = way.request, way.row
         if request.operation is not HELP and not acl.is_root:
-            operation = request.operation
-            if operation is UPDATE and row is not None and row.exists is not None and not _grants_both(acl, way):
-                call = self._call(way)
-                if not await row.exists(call, row.decode(request.data, way.holes or {})):
-                    operation = Operation.CREATE
+            operation = Operation.CREATE if await self._creates(way, acl) else request.operation
             acl.require(_CAPABILITY[operation], request.path, request.data, wrap_ttl=request.wrap_ttl)
             if row is not None and row.sudo:
                 acl.require_sudo(request.path)
         counts = way.token is not None and way.token.num_uses and not request.path.startswith(_UNCOUNTED)
         if counts and way.token is not None and await self._tokens.use(way.token.id) is None:
             raise PermissionDeniedError
+
+    async def _creates(self, way: _Way, acl: Acl) -> bool:
+        """Whether this is an UPDATE of what is not there; False where that makes no difference to the rights."""
+        request, row = way.request, way.row
+        if request.operation is not UPDATE or row is None or row.exists is None:
+            return False
+        if set(acl.capabilities(request.path)) >= _CREATE_AND_UPDATE:  # one rule decides about both
+            return False
+        return not await row.exists(self._call(way), row.decode(request.data, way.holes or {}))
 
     async def _serve(self, way: _Way) -> Response:
         """(6) and (7)."""
@@ -348,11 +353,6 @@ class Pipeline:
                 await self._token_service.end(token.id, "used up")
         except SecretdError as trouble:
             log.warning("token.end_delayed", accessor=token.accessor, error=trouble.code)
-
-
-def _grants_both(acl: Acl, way: _Way) -> bool:
-    """Whether it makes no difference to the rights if the thing is there: one rule decides about both."""
-    return _CREATE_AND_UPDATE <= set(acl.capabilities(way.request.path))
 
 
 def _unwrappable(request: Request) -> SecretdError | None:
