@@ -66,8 +66,8 @@ def revoke(session: Session, lease_id: str, *, prefix: bool, force: bool, sync: 
     else:
         path, what = f"{_PATH}/revoke", f"the lease: {lease_id}"
     body = {"sync": sync} if prefix else {"lease_id": lease_id, "sync": sync}
-    # The two words differ on purpose: without -sync the login may live for another moment.
-    verb = "Revoked" if sync else "Queued revocation of"
+    # The words differ on purpose: without -sync the login may live for another moment, by force for ever.
+    verb = "Abandoned" if force else "Revoked" if sync else "Queued revocation of"
     session.show_done(session.send("PUT", path, body=body), f"Success! {verb} {what}")
 
 

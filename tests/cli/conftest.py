@@ -1,7 +1,8 @@
 """Servers that the command line is tried against: real ones, on loopback, with state of their own.
 
-``SECRETD_TEST_TARGET`` chooses what runs: ``bao`` (the default) or ``secretd``. Both are started by
-the same two fixtures, so a session that passes on one is a promise about the other.
+Every session is played on secretd, and those that say ``#! both`` or ``#! only bao`` on OpenBao as well: what
+passes on both is a promise to fingers that know the other. ``SECRETD_TEST_TARGET=bao`` (or ``secretd``) plays
+all that one can play, and only there; the variable is read here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ import pytest
 from secretd.client.errors import UnreachableError
 from secretd.client.http import Access, Client
 
-TARGET = os.environ.get("SECRETD_TEST_TARGET", "bao")
+TARGET = os.environ.get("SECRETD_TEST_TARGET", "")
+BAO, SECRETD = "bao", "secretd"
+SESSIONS = sorted(Path(__file__).with_name("sessions").glob("*.txt"))
 ROOT_TOKEN = "root"
 _START_LIMIT = 60.0  # seconds; an embedded database is made on the way
 _LOOPBACK = "127.0.0.1"
@@ -37,7 +40,7 @@ api_addr = "http://{listen}"
 """
 _SECRETD_CONFIG = """
 [storage]
-url = "embedded:{folder}/data"
+url = "{storage}"
 
 [[listener]]
 address = "{listen}"
@@ -45,15 +48,19 @@ tls = "off"
 
 [seal]
 type = "shamir"
+
+[api]
+audit_api_dir = "{folder}"
 """
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its address and, in dev mode, its root token."""
+    """A running server: its address, in dev mode its root token, and what a session may know about it."""
 
     address: str
     token: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def _find_bao() -> str:
@@ -74,19 +81,19 @@ def _secretd() -> list[str]:
     return [sys.executable, "-m", "secretd.cli.main", "server"]
 
 
-def dev_command(listen: str, folder: Path) -> list[str]:
+def dev_command(target: str, listen: str, folder: Path) -> list[str]:
     """The command of a dev server: initialised, unsealed, KV v2 at ``secret/``."""
     flags = [f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={listen}"]
-    if TARGET == "secretd":
+    if target == SECRETD:
         return [*_secretd(), "--dev", *flags, f"--data={folder}/data"]
     return [_find_bao(), "server", "-dev", "-dev-no-store-token", *flags]
 
 
-def fresh_command(listen: str, folder: Path) -> list[str]:
-    """The command of a server on empty storage, not initialised."""
-    if TARGET == "secretd":
+def fresh_command(target: str, listen: str, folder: Path, *, storage: str) -> list[str]:
+    """The command of a server on empty storage, not initialised; bao's is its memory."""
+    if target == SECRETD:
         config = folder / "secretd.toml"
-        config.write_text(_SECRETD_CONFIG.format(listen=listen, folder=folder))
+        config.write_text(_SECRETD_CONFIG.format(listen=listen, folder=folder, storage=storage))
         return [*_secretd(), f"--config={config}"]
     config = folder / "bao.hcl"
     config.write_text(_BAO_CONFIG.format(listen=listen))
@@ -120,23 +127,73 @@ def _await_answer(address: str, process: subprocess.Popen[bytes], log: Path) -> 
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.05)
             break
-    pytest.fail(f"the {TARGET} server did not come up:\n{log.read_text()[-2000:]}")
+    pytest.fail(f"the server did not come up:\n{log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")
-def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One dev server for all; sessions make mounts of their own in it."""
-    folder, listen = tmp_path_factory.mktemp("dev"), _free_listen()
-    with running(dev_command(listen, folder), listen, folder) as address:
-        yield Server(address, ROOT_TOKEN)
+def start_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """``start_dev("bao")``: one dev server of each target for all; sessions make mounts of their own in it."""
+    servers: dict[str, Server] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(target: str) -> Server:
+            if target not in servers:
+                folder, listen = tmp_path_factory.mktemp("dev"), _free_listen()
+                command = dev_command(target, listen, folder)
+                address = stack.enter_context(running(command, listen, folder))
+                servers[target] = Server(address, ROOT_TOKEN)
+            return servers[target]
+
+        yield start
 
 
 @pytest.fixture
-def fresh_server(tmp_path: Path) -> Iterator[Server]:
+def dev_server(start_dev: Callable[[str], Server]) -> Server:
+    """A dev server."""
+    return start_dev(TARGET or SECRETD)
+
+
+@pytest.fixture
+def fresh_server(target: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that nobody has initialised, for this test alone."""
-    listen = _free_listen()
-    with running(fresh_command(listen, tmp_path), listen, tmp_path) as address:
-        yield Server(address)
+    listen, folder = _free_listen(), tmp_path / "server"
+    folder.mkdir(mode=0o700)
+    storage = request.getfixturevalue("pg_dsn") if target == SECRETD else ""
+    with running(fresh_command(target, listen, folder, storage=storage), listen, folder) as address:
+        yield Server(address, variables={"SERVER_FOLDER": str(folder), "STORAGE_URL": storage})
+
+
+@pytest.fixture
+def server(session: Path, target: str, request: pytest.FixtureRequest) -> Server:
+    """The server that the session asks for."""
+    if "fresh" in find_wishes(session):
+        fresh: Server = request.getfixturevalue("fresh_server")
+        return fresh
+    start: Callable[[str], Server] = request.getfixturevalue("start_dev")
+    return start(target)
+
+
+def find_wishes(session: Path) -> list[str]:
+    """What the ``#!`` lines of a session say."""
+    lines = session.read_text().splitlines()
+    return [line.removeprefix("#!").strip() for line in lines if line.startswith("#!")]
+
+
+def _targets(session: Path) -> list[str]:
+    """Where a session is played."""
+    wishes = find_wishes(session)
+    able = [name for name in (SECRETD, BAO) if f"only {SECRETD if name == BAO else BAO}" not in wishes]
+    if TARGET:
+        return [TARGET] if TARGET in able else []
+    return [name for name in able if name == SECRETD or {"both", "only bao"} & set(wishes)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Play each session on each of its targets."""
+    if {"session", "target"} <= set(metafunc.fixturenames):
+        plays = [(session, target) for session in SESSIONS for target in _targets(session)]
+        names = [f"{session.stem}-{target}" for session, target in plays]
+        metafunc.parametrize(("session", "target"), plays, ids=names)
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 A line that starts with ``$`` is typed into one bash of the session (variables live on; ``>`` lines
 continue it). What follows is its whole output, stdout and stderr together, and then ``! exit N`` if it
 does not end with 0. In expected lines ``…`` stands for anything within the line, and a line of only
-``…`` for any number of lines. ``#`` lines are prose; ``#! fresh`` asks for a server that is not
-initialised, ``#! only TARGET`` for one target, and ``#! not TARGET`` leaves one out.
+``…`` for any number of lines. ``#`` lines are prose. ``#! fresh`` asks for a server that is not initialised
+(``$SERVER_FOLDER``, ``$STORAGE_URL``), ``#! database`` for an empty database (``$TARGET_URL``; ``psql-as USER SQL``
+with the password on standard input), ``#! only TARGET`` for one target and ``#! both`` for two: see conftest.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-_FOLDER = Path(__file__).with_name("sessions")
-_SESSIONS = sorted(_FOLDER.glob("*.txt"))
 _MARK = "⟦done⟧"
+_PSQL_AS = Path(__file__).with_name("psql_as.py")
 _LIMIT = 170  # seconds for a whole session
 
 
@@ -34,14 +35,11 @@ class Step:
     exit_code: int = 0
 
 
-def parse(text: str) -> tuple[list[Step], list[str]]:
-    """Return the steps and the ``#!`` words of a session."""
+def parse(text: str) -> list[Step]:
+    """Return the steps of a session."""
     steps: list[Step] = []
-    asked: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith("#!"):
-            asked.append(line[2:].strip())
-        elif line.startswith("$ "):
+        if line.startswith("$ "):
             steps.append(Step(number, line[2:]))
         elif line.startswith("> ") and steps and not steps[-1].expected:
             steps[-1].command += "\n" + line[2:]
@@ -49,7 +47,7 @@ def parse(text: str) -> tuple[list[Step], list[str]]:
             steps[-1].exit_code = int(line.removeprefix("! exit "))
         elif steps and not line.startswith("#"):
             steps[-1].expected.append(line)
-    return steps, asked
+    return steps
 
 
 def matches(expected: list[str], actual: list[str]) -> bool:
@@ -92,43 +90,42 @@ def play(steps: list[Step], *, environment: dict[str, str], folder: Path) -> lis
     ]
 
 
-def _environment(home: Path, *, address: str, token: str) -> dict[str, str]:
+def _environment(home: Path, server: Any, *, database: str) -> dict[str, str]:
     """A user's environment in which ``secretd`` is this interpreter's console script."""
     binaries = home / "bin"
     binaries.mkdir()
-    script = binaries / "secretd"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m secretd.cli.main "$@"\n')
-    script.chmod(0o755)
+    for name, command in {"secretd": "-m secretd.cli.main", "psql-as": f'"{_PSQL_AS}"'}.items():
+        script = binaries / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
+        script.chmod(0o755)
     environment = {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "HOME": str(home),
         "LANG": "C.UTF-8",
-        "SECRETD_ADDR": address,
+        "SECRETD_ADDR": server.address,
+        "TARGET_URL": database,
+        **server.variables,
     }
-    return environment | ({"SECRETD_TOKEN": token} if token else {})
+    return environment | ({"SECRETD_TOKEN": server.token} if server.token else {})
 
 
-@pytest.mark.parametrize("session", _SESSIONS, ids=lambda path: path.stem)
-def test_session(session: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_session(
+    session: Path, target: str, server: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Every session on file goes as it is written, on a real server."""
-    target = os.environ.get("SECRETD_TEST_TARGET", "bao")
-    steps, asked = parse(session.read_text())
-    for wish in asked:
-        verb, _, name = wish.partition(" ")
-        if (verb == "only" and name != target) or (verb == "not" and name == target):
-            pytest.skip(f"this session is {wish}; SECRETD_TEST_TARGET is {target}")
-    server = request.getfixturevalue("fresh_server" if "fresh" in asked else "dev_server")
+    text = session.read_text()
+    database = request.getfixturevalue("target_dsn") if "\n#! database\n" in f"\n{text}" else ""
     home = tmp_path / "home"
     home.mkdir()
-    environment = _environment(home, address=server.address, token=server.token)
-    complaints = play(steps, environment=environment, folder=home)
+    steps = parse(text)
+    complaints = play(steps, environment=_environment(home, server, database=database), folder=home)
     assert not complaints, "\n\n".join(complaints)
     assert steps
 
 
 def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
     """The runner itself fails a session whose text or exit code differs."""
-    steps, _ = parse("$ echo one\none\n$ echo two\nthree\n$ false\n$ printf 'a\\nb\\n'\n…\nb\n")
+    steps = parse("$ echo one\none\n$ echo two\nthree\n$ false\n$ printf 'a\\nb\\n'\n…\nb\n")
     complaints = play(steps, environment={"PATH": os.environ["PATH"]}, folder=tmp_path)
     assert [complaint.splitlines()[0] for complaint in complaints] == [
         "line 3: $ echo two",
