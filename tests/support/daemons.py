@@ -27,7 +27,7 @@ from secretd.core.faults import NoFaults
 from secretd.core.parts import About
 from secretd.crypto.seal import StaticSeal
 from secretd.sdk.clock import SystemClock
-from secretd.server.build import Settings, compose
+from secretd.server.build import Core, Settings, compose
 from secretd.storage.migrate import migrate
 from secretd.storage.pool import Pool
 from support.clusters import Cluster
@@ -209,14 +209,16 @@ async def initialise(dsn: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def composed(pool: Pool, *, node: str = "test/1", plugins: Any = None) -> AsyncIterator[Any]:
+async def composed(
+    pool: Pool, *, node: str = "test/1", plugins: Any = None, audit_folder: str = ""
+) -> AsyncIterator[Core]:
     """A core in this process, on an open pool."""
     about = About(
         version="1", build_date="", node=node, api_address="http://127.0.0.1:8200", cluster_id="c", request_deadline=30
     )
     settings = Settings(
         about=about, default_ttl=3600, max_ttl=36000, workers=4,
-        static_seal=StaticSeal(SEAL_KEY, "test"), audit_devices=(), audit_api_folder="",
+        static_seal=StaticSeal(SEAL_KEY, "test"), audit_devices=(), audit_api_folder=audit_folder,
     )  # fmt: skip
     async with compose(settings, pool, plugins=plugins, clock=SystemClock(), faults=NoFaults()) as core:
         yield core
