@@ -93,7 +93,13 @@ class Seal:
             raise InvalidRequestError("PGP keys are not supported yet", hint="initialise without them")
         lifecycle = self._parts.lifecycle
         shares, threshold = fields.secret_shares, fields.secret_threshold
-        if fields.recovery_shares and (await lifecycle.status()).type == "static":
+        if fields.recovery_shares or fields.recovery_threshold:
+            # Taken silently they would leave their owner with another number of unseal shares than he thinks.
+            if (await lifecycle.status()).type != "static":
+                raise InvalidRequestError(
+                    "recovery shares are not applicable to seal type shamir",
+                    hint="say secret_shares and secret_threshold",
+                )
             shares, threshold = fields.recovery_shares, fields.recovery_threshold
         made = await lifecycle.initialise(shares, threshold)
         as_hex = [share.hex() for share in made.shares]
