@@ -107,6 +107,7 @@ def test_a_full_disk(make_daemon: StartDaemon, tmp_path: Path) -> None:
     assert (reply.status, reply.json["code"]) == (503, "audit_unavailable"), (done, reply)
     assert int(reply.headers["retry-after"]) >= 1
     assert daemon.send("GET", "kv/0").status == 503
+    assert "audit.device_failed" in daemon.log
     health = daemon.send("GET", "sys/health", token="")
     assert (health.status, health.json["sealed"]) == (200, False)
     assert daemon.send("GET", "sys/seal-status", token="").status == 200
@@ -141,6 +142,7 @@ def test_a_device_that_cannot_be_opened(make_daemon: StartDaemon, tmp_path: Path
     daemon.token = (tmp_path / "root-token").read_text().strip()
     reply = daemon.send("POST", "sys/mounts/kv", {"type": "kv"})
     assert (reply.status, reply.json["code"]) == (503, "audit_unavailable")
+    assert "audit.device_failed" in daemon.log
     folder.unlink()
     daemon.stop()
     daemon.start(200)

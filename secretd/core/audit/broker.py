@@ -16,9 +16,13 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+import structlog
+
 from secretd.core.audit.device import FileDevice
 from secretd.core.audit.writer import Slot
 from secretd.sdk.errors import AuditError, InvalidRequestError
+
+_log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -92,6 +96,7 @@ class AuditBroker:
             if must_open:
                 await slot.close(self._deadline)
                 raise
+            _log.error("audit.device_failed", device=spec.path, reason=error.message)
         finally:
             self._opening.remove(spec)
         self._slots[spec.path] = slot
