@@ -97,7 +97,9 @@ async def test_uses_are_counted_together(a: Asked, b: Asked) -> None:
     answers = await asyncio.gather(*asked, return_exceptions=True)
     good = [answer for answer in answers if not isinstance(answer, BaseException)]
     assert len(good) == 4
-    assert all(isinstance(answer, PermissionDeniedError) for answer in answers if isinstance(answer, BaseException))
+    assert all(
+        isinstance(answer, PermissionDeniedError) for answer in answers if isinstance(answer, BaseException)
+    )
 
 
 async def test_a_lease(a: Asked, b: Asked, target_dsn: str) -> None:

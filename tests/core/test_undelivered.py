@@ -31,7 +31,9 @@ async def one(dsn: str, target_dsn: str, tmp_path: Path) -> AsyncIterator[Asked]
     """A core with an audit device and a target."""
     async with core(dsn, node="one", audit_folder=str(tmp_path)) as made:
         await made.connect(target_dsn)
-        await made.write("sys/audit/file", {"type": "file", "options": {"file_path": str(tmp_path / "audit.log")}})
+        await made.write(
+            "sys/audit/file", {"type": "file", "options": {"file_path": str(tmp_path / "audit.log")}}
+        )
         yield made
 
 
@@ -88,7 +90,9 @@ async def test_a_request_whose_time_is_over_while_its_answer_is_recorded(
     await until_true(sql, _OVER)
 
 
-async def test_an_answer_that_cannot_be_recorded(one: Asked, sql: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_cannot_be_recorded(
+    one: Asked, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No record, no answer: the client hears why, and neither lease nor token stay behind."""
     Gate(one, monkeypatch).error = AuditError()
     with pytest.raises(AuditError):

@@ -80,7 +80,9 @@ class Round:
         assert {row["account_name"] for row in rows} - accounts == set(), "ghosts"
         assert self.memory.held <= live, "an answered lease is gone"
         assert not self.memory.dead & live, "an acknowledged end was undone"
-        assert len(live - self.memory.held - self.memory.unsure) <= self.memory.unheard, "a lease nobody holds"
+        assert len(live - self.memory.held - self.memory.unsure) <= self.memory.unheard, (
+            "a lease nobody holds"
+        )
 
     async def accounts(self) -> set[str]:
         """This round's logins on the target."""

@@ -51,7 +51,11 @@ async def test_a_create_held_uncommitted(
     folder: Path, stored: str, target_dsn: str, role: str, *, is_let_go: bool, is_killed: bool
 ) -> None:
     """While its CREATE is under way a lease is not "absent": it is over once the CREATE has ended, and its account."""
-    async with _connection(stored) as storage, _connection(target_dsn) as target, _connection(target_dsn) as holder:
+    async with (
+        _connection(stored) as storage,
+        _connection(target_dsn) as target,
+        _connection(target_dsn) as holder,
+    ):
         gate = holder.transaction()
         await gate.start()
         await holder.execute("SELECT pg_advisory_xact_lock(4711)")
@@ -195,7 +199,9 @@ async def test_a_revoker_that_stood_still(folder: Path, stored: str, target_dsn:
             lease_id = (await daemon.must("GET", f"db/creds/{role}")).body["lease_id"]
             daemon.send(signal.SIGUSR1)
             asking = asyncio.create_task(daemon.ask("POST", "sys/leases/revoke", {"lease_id": lease_id}))
-            await until_true(target, "SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname LIKE $1)", f"v-%-{role}-%")
+            await until_true(
+                target, "SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname LIKE $1)", f"v-%-{role}-%"
+            )
             await until_true(storage, "SELECT bool_and(claim_epoch = 1) FROM leases")
             await let_claims_end(storage)
             async with Daemon.started(folder.with_name("other"), stored):

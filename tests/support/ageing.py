@@ -8,7 +8,9 @@ _TIMES = """SELECT column_name FROM information_schema.columns
 WHERE table_schema = current_schema() AND table_name = $1 AND data_type = 'timestamp with time zone'"""
 
 
-async def age(connection: Any, *, seconds: float, tables: tuple[str, ...] = ("leases", "tokens", "timers")) -> None:
+async def age(
+    connection: Any, *, seconds: float, tables: tuple[str, ...] = ("leases", "tokens", "timers")
+) -> None:
     """Make every row of these tables older: all their times and deadlines move into the past together."""
     for table in tables:
         names = [row[0] for row in await connection.fetch(_TIMES, table)]

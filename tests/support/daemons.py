@@ -141,7 +141,13 @@ class Daemon:
     @classmethod
     @contextlib.asynccontextmanager
     async def started(
-        cls, folder: Path, storage: str, *, plan: dict[str, Any] | None = None, wait: bool = True, **config: Any
+        cls,
+        folder: Path,
+        storage: str,
+        *,
+        plan: dict[str, Any] | None = None,
+        wait: bool = True,
+        **config: Any,
     ) -> AsyncIterator[Daemon]:
         """A serving daemon until the block ends; with a plan it is a faulty one."""
         folder.mkdir(exist_ok=True, mode=0o755)
@@ -173,7 +179,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _write_config(folder: Path, storage: str, *, port: int, target_deadline: int = 10, more: str = "") -> Path:
+def _write_config(
+    folder: Path, storage: str, *, port: int, target_deadline: int = 10, more: str = ""
+) -> Path:
     for name, text in (("storage.url", storage), ("seal.key", SEAL_KEY.hex())):
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
@@ -214,7 +222,12 @@ async def composed(
 ) -> AsyncIterator[Core]:
     """A core in this process, on an open pool."""
     about = About(
-        version="1", build_date="", node=node, api_address="http://127.0.0.1:8200", cluster_id="c", request_deadline=30
+        version="1",
+        build_date="",
+        node=node,
+        api_address="http://127.0.0.1:8200",
+        cluster_id="c",
+        request_deadline=30,
     )
     settings = Settings(
         about=about, default_ttl=3600, max_ttl=36000, workers=4,

@@ -18,11 +18,11 @@ import asyncpg
 import msgspec
 
 from secretd.core.faults import NoFaults
-from secretd.core.metrics import Metrics
 from secretd.core.leases import model
 from secretd.core.leases.issuer import Issuer
 from secretd.core.leases.renewer import Bed, Renewer
 from secretd.core.leases.revoker import Revoker
+from secretd.core.metrics import Metrics
 from secretd.core.shelter import Shelter
 from secretd.sdk.clock import SystemClock
 from secretd.sdk.engine import Mount
@@ -253,7 +253,12 @@ async def nursery(dsn: str, *, generation: int = 1, is_first: bool = True) -> As
         async with Pool.open(dsn, size=20) as pool:
             barrier = Barrier(pool, SystemClock())
             mount = Mount(
-                id=MOUNT_ID, path="db/", accessor="a", type="double", default_lease_ttl=600, max_lease_ttl=7200
+                id=MOUNT_ID,
+                path="db/",
+                accessor="a",
+                type="double",
+                default_lease_ttl=600,
+                max_lease_ttl=7200,
             )
             if is_first:
                 await _fill(pool, barrier, mount)

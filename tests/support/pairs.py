@@ -49,7 +49,9 @@ class Asked:
     async def read(self, path: str, *, token: str = ROOT_TOKEN) -> Response:
         return await self.ask(READ, path, token=token)
 
-    async def write(self, path: str, data: dict[str, Any] | None = None, *, token: str = ROOT_TOKEN) -> Response:
+    async def write(
+        self, path: str, data: dict[str, Any] | None = None, *, token: str = ROOT_TOKEN
+    ) -> Response:
         return await self.ask(UPDATE, path, data, token=token)
 
     async def delete(self, path: str, *, token: str = ROOT_TOKEN) -> Response:
@@ -68,12 +70,17 @@ class Asked:
         """A database mount at ``db/`` with a role."""
         parts = urlsplit(target)
         await self.write("sys/mounts/db", {"type": "database"})
+        url = f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{parts.port}{parts.path}"
         await self.write(
             "db/config/pg",
-            {"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "password": unquote(parts.password or ""),
-             "username": unquote(parts.username or ""),
-             "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{parts.port}{parts.path}"},
-        )  # fmt: skip
+            {
+                "plugin_name": "postgresql-database-plugin",
+                "allowed_roles": "*",
+                "connection_url": url,
+                "username": unquote(parts.username or ""),
+                "password": unquote(parts.password or ""),
+            },
+        )
         await self.write(
             f"db/roles/{role}", {"db_name": "pg", "creation_statements": [CREATION], "default_ttl": "1h"}
         )
@@ -83,7 +90,10 @@ class Asked:
 async def core(dsn: str, *, node: str, audit_folder: str = "") -> AsyncIterator[Asked]:
     """A daemon without listeners and clock: pool, core, revoker."""
     plugins = InProcess()
-    async with Pool.open(dsn) as pool, composed(pool, node=node, plugins=plugins, audit_folder=audit_folder) as made:
+    async with (
+        Pool.open(dsn) as pool,
+        composed(pool, node=node, plugins=plugins, audit_folder=audit_folder) as made,
+    ):
         await made.parts.lifecycle.open_static()
         revoking = asyncio.create_task(made.parts.revoker.serve())
         try:

@@ -40,7 +40,11 @@ class SlowWire:
             writer.close()
 
     async def _deliver_late(
-        self, chunk: bytes, upstream: asyncio.StreamReader, downstream: asyncio.StreamWriter, back: asyncio.Task[None]
+        self,
+        chunk: bytes,
+        upstream: asyncio.StreamReader,
+        downstream: asyncio.StreamWriter,
+        back: asyncio.Task[None],
     ) -> None:
         self.held.set()
         await self.release.wait()

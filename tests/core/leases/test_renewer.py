@@ -208,5 +208,7 @@ async def test_a_lease_does_not_outlive_its_token_by_renewal(n: Nursery) -> None
     assert grant is not None
     response = await n.renewer.renew(grant.id, 3000)
     row = await n.row()
-    assert row["expire_time"] <= await n.sql.fetchval("SELECT expire_time FROM tokens WHERE accessor = 'holder'")
+    assert row["expire_time"] <= await n.sql.fetchval(
+        "SELECT expire_time FROM tokens WHERE accessor = 'holder'"
+    )
     assert any("token" in warning for warning in response.warnings)

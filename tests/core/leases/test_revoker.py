@@ -148,7 +148,9 @@ async def test_each_member_has_its_own_verdict(n: Nursery) -> None:
     assert await n.states() == {
         "v-1": "revoked", "v-2": "revoking", "v-3": "revoking", "v-4": "revoking", "v-5": "revoked",
     }  # fmt: skip
-    rows = await n.sql.fetch("SELECT account_name, last_error, attempts FROM leases JOIN lease_facts USING (id)")
+    rows = await n.sql.fetch(
+        "SELECT account_name, last_error, attempts FROM leases JOIN lease_facts USING (id)"
+    )
     assert {tuple(row) for row in rows if row[2]} == {
         ("v-2", "target_down", 1), ("v-3", "present", 1), ("v-4", "no_verdict", 1),
     }  # fmt: skip
@@ -277,7 +279,7 @@ async def test_another_generation_matches_no_row(n: Nursery) -> None:
 async def test_the_back_off_grows_and_never_ends(n: Nursery) -> None:
     """Two seconds, doubled with jitter, at most a quarter of an hour, however often it failed."""
     for attempts in (*range(12), 100, 10**6):
-        middle = min(2.0 * 2**min(attempts, 20), 900.0)
+        middle = min(2.0 * 2 ** min(attempts, 20), 900.0)
         waits = [model.back_off(attempts) for _ in range(200)]
         assert all(middle * 0.75 <= wait <= middle * 1.25 for wait in waits)
         assert len(set(waits)) > 100

@@ -156,7 +156,11 @@ async def test_two_ends_of_one_tree_do_not_hurt_each_other(n: Nursery) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parents=st.lists(st.integers(0, 30), min_size=1, max_size=25), cut=st.integers(0, 24), orphans=st.sets(st.integers(0, 24)))
+@given(
+    parents=st.lists(st.integers(0, 30), min_size=1, max_size=25),
+    cut=st.integers(0, 24),
+    orphans=st.sets(st.integers(0, 24)),
+)
 def test_no_descendant_is_good_after_the_end(
     tree: Any, parents: list[int], cut: int, orphans: set[int]
 ) -> None:
