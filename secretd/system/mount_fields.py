@@ -13,6 +13,7 @@ from secretd.sdk.fields import Duration, Strings
 _TOKEN_TYPES = ("default-service", "service")
 _VISIBILITIES = ("", "hidden", "unauth")
 Seconds = int | float | str  # a duration, or "system" for the system's
+Options = dict[str, str | int | float | bool]  # clients say {"version": 2}, too
 
 
 class Tuning(msgspec.Struct):
@@ -28,7 +29,7 @@ class Tuning(msgspec.Struct):
     audit_non_hmac_response_keys: Strings | None = None
     passthrough_request_headers: Strings | None = None
     allowed_response_headers: Strings | None = None
-    options: dict[str, str] | None = None
+    options: Options | None = None
 
 
 class EnableFields(msgspec.Struct):
@@ -40,7 +41,7 @@ class EnableFields(msgspec.Struct):
     plugin_version: str | None = None
     description: str | None = None
     config: Tuning | None = None
-    options: dict[str, str] | None = None
+    options: Options | None = None
     local: bool | None = None
     seal_wrap: bool | None = None
     external_entropy_access: bool | None = None
@@ -71,6 +72,11 @@ class MigrationFields(msgspec.Struct):
     """A move by its id."""
 
     id: str
+
+
+def texts(options: Options | None) -> dict[str, str]:
+    """Options as they are kept and shown: texts."""
+    return {name: str(value) for name, value in (options or {}).items()}
 
 
 def tuned(config: MountConfig, fields: Tuning, *, max_ttl: int) -> MountConfig:

@@ -30,6 +30,7 @@ from secretd.system.mount_fields import (
     Tuning,
     shown_mount,
     shown_tuning,
+    texts,
     tuned,
 )
 
@@ -171,7 +172,7 @@ class Mounts:
         if fields.description is not None:
             config = msgspec.structs.replace(config, description=fields.description)
         if fields.options:
-            options = await self._changed_options(record, fields.options)
+            options = await self._changed_options(record, texts(fields.options))
             config = msgspec.structs.replace(config, options=options)
         if fields.user_lockout_config:
             call.warn("user_lockout_config is not supported yet")
@@ -253,10 +254,10 @@ def _type_and_options(fields: EnableFields) -> tuple[str, dict[str, str] | None]
         raise InvalidRequestError("backend type must be specified as a string")
     if type_ in _NOT_MOUNTABLE:
         raise InvalidRequestError(f'mount type of "{type_}" is not mountable')
-    options = fields.options
-    if options is None and fields.config is not None:
-        options = fields.config.options
-    options = dict(options or {})
+    said = fields.options
+    if said is None and fields.config is not None:
+        said = fields.config.options
+    options = texts(said)
     if type_ in {"kv-v2", "kv-v1"}:
         options["version"] = type_[-1]
     if type_ in {"generic", "kv-v2", "kv-v1", "kv"}:

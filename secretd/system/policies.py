@@ -83,17 +83,26 @@ class AclPolicies:
 
     async def delete(self, call: Call, fields: NameFields) -> None:
         """Remove a policy; what it granted is gone with the next request."""
-        name = normalise_policy_name(fields.name)
+        name = _canonical(fields.name)
         if name == DEFAULT:
             raise InvalidRequestError("cannot delete default policy")
-        await self._policies.delete(name)
+        if name is not None:
+            await self._policies.delete(name)
 
     async def _get(self, said: str) -> tuple[str, str]:
-        name = normalise_policy_name(said)
-        text = "" if name == ROOT else await self._policies.find(name)
-        if text is None:
+        name = _canonical(said)
+        text = "" if name == ROOT else None if name is None else await self._policies.find(name)
+        if name is None or text is None:
             raise NotFoundError
         return name, text
+
+
+def _canonical(said: str) -> str | None:
+    """The canonical name; None for a name that no policy can have, so that none is there to read or to remove."""
+    try:
+        return normalise_policy_name(said)
+    except InvalidRequestError:
+        return None
 
 
 class OldPolicies(AclPolicies):

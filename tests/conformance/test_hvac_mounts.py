@@ -138,6 +138,14 @@ def test_kv_v2_by_its_type(api: hvac.Client, name: str) -> None:
     api.sys.disable_secrets_engine(name)
 
 
+@pytest.mark.parametrize("version", [1, 2, "2"])
+def test_options_may_be_numbers(api: hvac.Client, name: str, version: int | str) -> None:
+    """Scripts give the version as it comes to them; it is shown as text."""
+    api.sys.enable_secrets_engine("kv", path=name, options={"version": version})
+    assert api.sys.list_mounted_secrets_engines()["data"][f"{name}/"]["options"] == {"version": str(version)}
+    api.sys.disable_secrets_engine(name)
+
+
 def test_a_deep_mount_and_its_neighbours(api: hvac.Client, server: Server, name: str) -> None:
     """Mounts of several segments live beside each other."""
     for path in (f"{name}/a/b", f"{name}/a/c"):
