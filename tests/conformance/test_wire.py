@@ -266,12 +266,18 @@ def test_unsupported_methods_are_405(server: Server, kv1: str) -> None:
     assert server.send("BREW", f"{kv1}/x").status in {400, 405}
 
 
-def test_help_and_openapi_are_there(server: Server, kv1: str) -> None:
-    """?help=1 tells a path's story; the document names the mounts' paths."""
+def test_help_and_openapi_are_there(server: Server, api: hvac.Client, kv1: str, name: str) -> None:
+    """?help=1 tells a path's story; the document names the paths of every type of mount."""
+    api.sys.enable_secrets_engine("database", path=f"db-{name}")
+    for kind in ("userpass", "approle"):
+        api.sys.enable_auth_method(kind, path=f"{kind}-{name}")
     assert server.send("GET", f"{kv1}/x?help=1").json["help"]
     document = server.send("GET", "sys/internal/specs/openapi").json
     assert document["openapi"].startswith("3.")
     assert any(path.startswith("/sys/") for path in document["paths"])
+    api.sys.disable_secrets_engine(f"db-{name}")
+    for kind in ("userpass", "approle"):
+        api.sys.disable_auth_method(f"{kind}-{name}")
 
 
 def test_metrics_are_there(server: Server) -> None:

@@ -17,6 +17,11 @@ from secretd.sdk.fields import NAME, Duration, Sensitive, Strings
 from secretd.sdk.token_fields import TokenFields, TokenParameters
 
 
+def _no_secret() -> Sensitive:
+    """The empty one; made anew because a default value would stand in OpenAPI, where no Sensitive may."""
+    return Sensitive("")
+
+
 class Named(msgspec.Struct):
     """A path's role."""
 
@@ -55,14 +60,14 @@ class SecretIdFields(msgspec.Struct, kw_only=True):
 class CustomSecretIdFields(SecretIdFields, kw_only=True):
     """``role/{role_name}/custom-secret-id``: the caller brings the secret."""
 
-    secret_id: Sensitive = Sensitive("")
+    secret_id: Sensitive = msgspec.field(default_factory=_no_secret)
 
 
 class SecretIdLookup(msgspec.Struct, kw_only=True):
     """A secret id of a role."""
 
     role_name: str
-    secret_id: Sensitive = Sensitive("")
+    secret_id: Sensitive = msgspec.field(default_factory=_no_secret)
 
 
 class AccessorFields(msgspec.Struct, kw_only=True):
@@ -76,7 +81,7 @@ class Login(msgspec.Struct, kw_only=True):
     """``login``."""
 
     role_id: str = ""
-    secret_id: Sensitive = Sensitive("")
+    secret_id: Sensitive = msgspec.field(default_factory=_no_secret)
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
