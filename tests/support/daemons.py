@@ -46,10 +46,7 @@ connect_retry = "30s"
 address = "127.0.0.1:{port}"
 tls = "off"
 
-[seal]
-type = "static"
-key = "file:{folder}/seal.key"
-key_id = "test"
+{seal}
 
 [targets]
 deadline = "{target_deadline}s"
@@ -59,9 +56,14 @@ allow = ["secretd-postgresql"]
 user = "{user}"
 
 [log]
-level = "info"
+level = "{level}"
 format = "json"
 {more}
+"""
+_STATIC = """[seal]
+type = "static"
+key = "file:{folder}/seal.key"
+key_id = "test"
 """
 
 
@@ -127,12 +129,12 @@ class Daemon:
             await asyncio.sleep(0.01)
         return int(self.process.returncode)
 
-    async def until_serving(self) -> float:
-        """Wait until it serves; the seconds that took."""
+    async def until_serving(self, *statuses: int) -> float:
+        """Wait until its health is 200, or one of these; the seconds that took."""
         began = time.monotonic()
         while True:
             with contextlib.suppress(GoneError):
-                if (await self.ask("GET", "sys/health", token="")).status == 200:
+                if (await self.ask("GET", "sys/health", token="")).status in (statuses or (200,)):
                     return time.monotonic() - began
             assert self.process.poll() is None, self.log[-3000:]
             assert time.monotonic() - began < PATIENCE, self.log[-3000:]
@@ -180,7 +182,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _write_config(
-    folder: Path, storage: str, *, port: int, target_deadline: int = 10, more: str = ""
+    folder: Path,
+    storage: str,
+    *,
+    port: int,
+    target_deadline: int = 10,
+    is_static: bool = True,
+    level: str = "info",
+    more: str = "",
 ) -> Path:
     for name, text in (("storage.url", storage), ("seal.key", SEAL_KEY.hex())):
         (folder / name).write_text(text)
@@ -188,7 +197,13 @@ def _write_config(
     path = folder / "secretd.toml"
     path.write_text(
         _CONFIG.format(
-            folder=folder, port=port, target_deadline=target_deadline, user=_plugin_user(), more=more
+            folder=folder,
+            port=port,
+            seal=_STATIC.format(folder=folder) if is_static else "",
+            target_deadline=target_deadline,
+            user=_plugin_user(),
+            level=level,
+            more=more.format(folder=folder),
         )
     )
     return path
