@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from secretd.cli.session import Session
 
 
-@click.group("audit", cls=VerbGroup)
+@click.group("audit", cls=VerbGroup, examples="secretd audit list\nsecretd audit verify --help")
 def audit() -> None:
     """Enable, disable and list audit devices; hash a value; verify an audit file."""
 

@@ -87,7 +87,12 @@ class _Vaultlike(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite Go's spelling before click parses."""
         interspersed = ctx.allow_interspersed_args
-        return super().parse_args(ctx, normalise(args, self._spellings(ctx), interspersed=interspersed))
+        try:
+            return super().parse_args(ctx, normalise(args, self._spellings(ctx), interspersed=interspersed))
+        except click.UsageError as error:
+            # click's parser does not say whose option lacks its value, and then nobody can say what to type next.
+            error.ctx = error.ctx or ctx
+            raise
 
     def _spellings(self, ctx: click.Context) -> dict[str, Spelling]:
         known: dict[str, Spelling] = {}

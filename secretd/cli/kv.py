@@ -76,7 +76,14 @@ def parse_versions(text: str) -> list[int]:
 
 
 @click.group(
-    "kv", cls=VerbGroup, lazy={"metadata": ("secretd.cli.kv_metadata:metadata", "Read and set metadata.")}
+    "kv",
+    cls=VerbGroup,
+    lazy={"metadata": ("secretd.cli.kv_metadata:metadata", "Read and set metadata.")},
+    examples="""
+secretd kv put secret/app user=app password=@pw.txt
+secretd kv get -field=password secret/app
+secretd kv list secret
+""",
 )
 def kv() -> None:
     """Keep static secrets, with versions."""
@@ -298,3 +305,13 @@ def rollback(session: Session, path: str, mount: str | None, wanted: int) -> Non
     # The check-and-set keeps a version that somebody writes meanwhile from being buried unseen.
     number = int(current.data.get("current_version", 0))
     show_written(session, _put(session, place, old.data.get("data") or {}, cas=number), place)
+
+
+@kv.command("enable-versioning", examples="secretd kv enable-versioning team/")
+@click.argument("path")
+@pass_session
+def enable_versioning(session: Session, path: str) -> None:
+    """Make an empty mount of version 1 one of version 2."""
+    where = path.strip("/")
+    answer = session.send("POST", f"sys/mounts/{where}/tune", body={"options": {"version": "2"}})
+    session.show_done(answer, f"Success! Enabled versioning at: {where}/")

@@ -26,7 +26,7 @@ _OPTIONS = (
 )
 
 
-@click.group("metadata", cls=VerbGroup)
+@click.group("metadata", cls=VerbGroup, examples="secretd kv metadata get secret/app")
 def metadata() -> None:
     """Read and set the metadata of secrets (engine version 2)."""
 

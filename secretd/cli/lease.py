@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PATH = "sys/leases"
 
 
-@click.group("lease", cls=VerbGroup)
+@click.group("lease", cls=VerbGroup, examples="secretd lease list database/creds/app\nsecretd lease count")
 def lease() -> None:
     """Look up, renew, revoke, list and count leases."""
 

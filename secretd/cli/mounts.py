@@ -25,6 +25,8 @@ _TUNED = (
     "listing_visibility",
     "audit_non_hmac_request_keys",
     "audit_non_hmac_response_keys",
+    "passthrough_request_headers",
+    "allowed_response_headers",
     "token_type",
     "plugin_version",
 )
@@ -57,6 +59,8 @@ def _settings(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--audit-non-hmac-response-keys", multiple=True, metavar="KEY", help="The same, of answers."
         ),
+        click.option("--passthrough-request-headers", multiple=True, metavar="NAME", help="May be repeated."),
+        click.option("--allowed-response-headers", multiple=True, metavar="NAME", help="May be repeated."),
         click.option("--token-type", metavar="WORD", help="Tokens of an auth method: service or batch."),
         click.option("--plugin-version", metavar="VERSION", help="Version of an installed plugin."),
         click.option(
@@ -80,7 +84,12 @@ def _options(given: dict[str, Any]) -> dict[str, str]:
 
 
 def _make_group(kind: _Kind) -> VerbGroup:
-    @click.group(kind.name, cls=VerbGroup, help=f"Enable, disable, list, tune and move {kind.noun}s.")
+    @click.group(
+        kind.name,
+        cls=VerbGroup,
+        help=f"Enable, disable, list, tune and move {kind.noun}s.",
+        examples=f"secretd {kind.name} enable {kind.example}\nsecretd {kind.name} list",
+    )
     def group() -> None:
         pass
 

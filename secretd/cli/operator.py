@@ -26,7 +26,7 @@ Give each key to another person now: nobody can show them again, and without eno
 everything stored is lost. Use the root token to set up logins, then revoke it."""
 
 
-@click.group("operator", cls=VerbGroup)
+@click.group("operator", cls=VerbGroup, examples="secretd operator init\nsecretd operator unseal")
 def operator() -> None:
     """Initialise, unseal, seal and rotate."""
 

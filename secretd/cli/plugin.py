@@ -21,7 +21,7 @@ GROUPS = ("secretd.databases", "secretd.credentials")
 _HEADERS = ("Plugin", "Kind", "Distribution", "Version")
 
 
-@click.group("plugin", cls=VerbGroup)
+@click.group("plugin", cls=VerbGroup, examples="secretd plugin list\nsecretd plugin info secretd-postgresql")
 def plugin() -> None:
     """List and inspect the plugins installed here."""
 

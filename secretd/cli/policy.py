@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PATH = "sys/policies/acl"
 
 
-@click.group("policy", cls=VerbGroup)
+@click.group("policy", cls=VerbGroup, examples="secretd policy write app app.hcl")
 def policy() -> None:
     """Write, read, list and delete ACL policies."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Self
@@ -14,11 +15,12 @@ from secretd.cli.settings import make_access
 from secretd.client.http import Access, Answer, Call, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from secretd.cli.base import Flags
     from secretd.sdk.fields import Sensitive
 
+_SHORT = 2.0  # seconds that an answer may take without a word
 _TOKEN_FIELDS = {
     "token": "client_token",
     "token_accessor": "accessor",
@@ -96,7 +98,8 @@ class Session:
             call = self.client.prepare(method, path, body=body, query=query)
             click.echo(_as_curl(call, access=self.client.access, private=private))
             raise click.exceptions.Exit(0)
-        return self.client.send(method, path, body=body, query=query)
+        with _patience():
+            return self.client.send(method, path, body=body, query=query)
 
     def look(self, method: str, path: str, *, query: Mapping[str, str | list[str]] | None = None) -> Answer:
         """Ask what the verb must know before its own request; even with ``--output-curl``, never wrapped."""
@@ -131,6 +134,24 @@ class Session:
         warnings = answer.body.get("warnings")
         for warning in warnings if isinstance(warnings, list) else []:
             self.tell(f"Warning: {warning}")
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Tell a person at a terminal that the server is still at it, when an answer takes long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    import threading  # pipes and scripts need none
+
+    sentence = "waiting for the server … (ctrl-C stops waiting, not the server's work)"
+    timer = threading.Timer(_SHORT, click.echo, [sentence], {"file": sys.stderr})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def ask_hidden(label: str, *, hint: str) -> str:

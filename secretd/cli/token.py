@@ -16,7 +16,9 @@ _HINT = "pipe it in and write - for the token"
 accessor_option = click.option("--accessor", is_flag=True, help="The argument is an accessor, not a token.")
 
 
-@click.group("token", cls=VerbGroup)
+@click.group(
+    "token", cls=VerbGroup, examples="secretd token create -policy=app -ttl=1h\nsecretd token lookup"
+)
 def token() -> None:
     """Create, look up, renew and revoke tokens."""
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,15 @@ class _Typed:
     code: int
 
 
-def _type(args: list[str], *, environment: dict[str, str], answer: str = "", prompt: str = "") -> _Typed:
-    """Run the command on a terminal of its own and type ``answer`` when ``prompt`` is shown."""
+def _type(
+    args: list[str],
+    *,
+    environment: dict[str, str],
+    answer: str = "",
+    prompt: str = "",
+    seen: Mapping[str, Callable[[], None]] | None = None,
+) -> _Typed:
+    """Run the command on a terminal of its own; type ``answer`` at ``prompt``, act when a text is ``seen``."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "secretd.cli.main", *args],
@@ -37,6 +47,9 @@ def _type(args: list[str], *, environment: dict[str, str], answer: str = "", pro
     screen, is_asked = b"", False
     while chunk := _read(master):
         screen += chunk
+        for text, act in (seen or {}).items():
+            if text.encode() in screen:
+                act()
         if prompt and not is_asked and prompt.encode() in screen:
             is_asked = True
             os.write(master, answer.encode() + b"\n")
@@ -91,6 +104,29 @@ def test_a_password_is_asked_without_echo(dev_server: Any, tmp_path: Path) -> No
     kept = tmp_path / ".vault-token"
     assert kept.stat().st_mode & 0o777 == 0o600
     assert kept.read_text().strip() not in shown.screen
+
+
+def test_a_slow_answer_is_announced(tmp_path: Path) -> None:
+    """A person is told that the server is at work; the answer comes all the same."""
+    answer = b'{"data": {"keys": ["done"]}}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        told = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                told.wait(timeout=60)
+                connection.sendall(head + answer)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        shown = _type(["list", "x"], environment=_environment(address, tmp_path), seen={"waiting": told.set})
+        server.join()
+    assert shown.code == 0
+    assert shown.screen.index("waiting for the server") < shown.screen.index("done")
 
 
 def test_interrupt_at_a_prompt_ends_quietly(dev_server: Any, tmp_path: Path) -> None:
