@@ -40,7 +40,7 @@ def _storage(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def storage_for_daemon(cluster: Cluster) -> Callable[[], contextlib.AbstractContextManager[str]]:
-    """What makes a database for one daemon: ``with storage_for_daemon() as dsn``."""
+    """What makes a database for one daemon: enter its answer, and get the address."""
     return lambda: _storage(cluster)
 
 
