@@ -69,11 +69,12 @@ key_id = "test"
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and decoded body."""
+    """Status, headers, decoded body, and the body as it came."""
 
     status: int
     headers: Any
     body: Any
+    text: bytes = field(repr=False)
 
     @property
     def data(self) -> Any:
@@ -99,15 +100,17 @@ class Daemon:
         """What it has said."""
         return (self.folder / "daemon.log").read_text()
 
-    async def ask(self, method: str, path: str, body: Any = None, *, token: str = ROOT_TOKEN) -> Answer:
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, token: str = ROOT_TOKEN, headers: Any = None
+    ) -> Answer:
         """One request; GoneError without an answer."""
         url = f"http://127.0.0.1:{self.port}/v1/{path}"
-        headers = {"X-Vault-Token": token} if token else {}
+        headers = {**({"X-Vault-Token": token} if token else {}), **(headers or {})}
         try:
             async with self.session.request(method, url, json=body, headers=headers) as response:
                 text = await response.read()
                 body = msgspec.json.decode(text) if "json" in response.content_type and text else text
-                return Answer(response.status, response.headers, body)
+                return Answer(response.status, response.headers, body, text)
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             raise GoneError from None
 
