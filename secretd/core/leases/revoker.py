@@ -59,8 +59,8 @@ class Revoker:
                 self._wake.clear()
                 try:
                     await self._drain(group)
-                except SecretdError as error:
-                    log.warning("lease.claim_failed", error=error.code)
+                except Exception as error:
+                    log.warning("lease.claim_failed", error=_code(error))
 
     async def _drain(self, group: asyncio.TaskGroup) -> None:
         """Start a task for each batch while workers are free and rows are due."""
@@ -93,11 +93,12 @@ class Revoker:
             try:
                 bed = self._find_bed(claim.mount_id, claim.secret_type)
                 recipe = await self._barrier.decrypt_recipe(claim.id, claim.recipe)
-            except SecretdError as error:
-                await self._fail([claim], error.code)
+                shared = bed.secret_type.batch_key(recipe)
+            except Exception as error:  # one row that nobody can read must not keep the others alive
+                await self._fail([claim], _code(error))
                 continue
             alone = "" if claim.was_issued else claim.id
-            key = (claim.mount_id, claim.secret_type, bed.secret_type.batch_key(recipe), alone)
+            key = (claim.mount_id, claim.secret_type, shared, alone)
             beds[key] = bed
             groups[key].append((claim, recipe))
         return [
@@ -122,8 +123,7 @@ class Revoker:
         except SealedError:
             log.info("lease.revoke_interrupted", leases=len(claims))
         except Exception as error:
-            code = error.code if isinstance(error, SecretdError) else "internal"
-            await self._fail(claims, code)
+            await self._fail(claims, _code(error))
         finally:
             self._busy -= 1
             self._wake.set()
@@ -155,8 +155,8 @@ class Revoker:
         self._log_failures(failed)
         try:
             await self._leases.fail(failed)
-        except SecretdError as trouble:  # the claims end by themselves, and the rows are due again
-            log.warning("lease.fail_failed", error=trouble.code)
+        except Exception as trouble:  # the claims end by themselves, and the rows are due again
+            log.warning("lease.fail_failed", error=_code(trouble))
         self._ended.set()
         self._ended = asyncio.Event()
 
@@ -190,3 +190,7 @@ class Revoker:
                     await ended.wait()
             except TimeoutError:
                 continue
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, SecretdError) else "internal"

@@ -12,7 +12,7 @@ rule    test
 18      test_absent_is_not_enough_before_the_deadline
 19      test_silence_proves_nothing
 20      test_a_stale_epoch_changes_nothing, test_an_unheard_finish_is_harmless,
-        test_sync_waits_for_the_row, test_sync_tells_a_failure
+        test_serving.py: test_sync_waits_for_the_row, test_sync_tells_a_failure
 21      test_a_dead_daemons_claim_ends; tests/crash
 22      test_another_generation_matches_no_row
 ======  =========================================================================================
@@ -20,7 +20,6 @@ rule    test
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,10 +27,9 @@ import msgspec
 import pytest
 
 from secretd.core.leases import model
-from secretd.sdk.errors import StorageUnavailableError, TargetUnavailableError, UnavailableError
+from secretd.sdk.errors import StorageUnavailableError, TargetUnavailableError
 from secretd.storage.leases import Leases
 from support.ageing import age, let_claims_end
-from support.blocking import until_true
 from support.nursery import Nursery, nursery
 
 
@@ -302,69 +300,22 @@ async def test_a_lease_is_never_given_up(n: Nursery) -> None:
     assert await n.leases.list_irrevocable(10) == []
 
 
-async def test_sync_waits_for_the_row(n: Nursery) -> None:
-    """A synchronous revoke returns when the row is over, not when the target has answered."""
-    lease_id = await n.lease()
-    await n.leases.end(lease_id, "revoked")
-    n.leases.silence("finish", "lost")
-    n.leases.silence("fail", "lost")
-    waiting = asyncio.create_task(n.revoker.wait_until_over([lease_id]))
+@pytest.mark.parametrize("poison", ["garbled", "another lease's", "undecodable"])
+async def test_a_row_that_nobody_can_read_is_alone(n: Nursery, poison: str) -> None:
+    """A damaged recipe fails its own lease, time and again and visibly; the others of the same claim are ended."""
+    ids = [await n.lease() for _ in range(3)]
+    recipes = [row[0] for row in await n.sql.fetch("SELECT recipe FROM lease_facts ORDER BY account_name")]
+    bad = {
+        "garbled": recipes[1][:-1] + b"x",
+        "another lease's": recipes[0],
+        "undecodable": n.barrier.encrypt_recipe(ids[1], b"\xff no recipe"),
+    }[poison]
+    await n.sql.execute("UPDATE lease_facts SET recipe = $1 WHERE account_name = 'v-2'", bad)
+    for lease_id in ids:
+        await n.leases.end(lease_id, "revoked")
     await n.turn()
-    assert n.ward.accounts == {}
-    assert not waiting.done()
-    await age(n.sql, seconds=61)
-    await n.turn()
-    await waiting
-    assert (await n.row())["state"] == "revoked"
-
-
-async def test_sync_sees_what_another_daemon_finished(n: Nursery) -> None:
-    """The waiting daemon reads the row, whoever moved it."""
-    lease_id = await n.lease()
-    await n.leases.end(lease_id, "revoked")
-    waiting = asyncio.create_task(n.revoker.wait_until_over([lease_id]))
-    async with nursery(n.dsn, is_first=False) as other:
-        await other.turn()
-    await asyncio.wait_for(waiting, 20)
-
-
-async def test_sync_tells_a_failure(n: Nursery) -> None:
-    """A target that cannot end it makes the synchronous caller's answer an error; trying goes on."""
-    lease_id = await n.lease()
-    await n.leases.end(lease_id, "revoked")
-    n.ward.verdicts = {"v-1": "error"}
-    waiting = asyncio.create_task(n.revoker.wait_until_over([lease_id]))
-    await n.turn()
-    with pytest.raises(UnavailableError):
-        await waiting
-    assert (await n.row())["state"] == "revoking"
-
-
-async def test_serve_survives_storage_and_bugs(n: Nursery) -> None:
-    """A storage that fails and an engine that breaks delay the revoker; they do not stop it."""
-    lease_id = await n.lease()
-    await n.leases.end(lease_id, "revoked")
-    n.leases.silence("claim_due", "lost", "ok")
-    tries = []
-
-    async def break_once() -> None:
-        tries.append(1)
-        if len(tries) == 1:
-            raise RuntimeError
-
-    n.ward.before_revoke = break_once
-    serving = asyncio.create_task(n.revoker.serve())
-    n.revoker.wake()
-    while "claim_due" not in n.leases.asked:
-        await asyncio.sleep(0)
-    n.revoker.wake()
-    await until_true(n.sql, "SELECT bool_or(attempts = 1) FROM leases")
-    await let_claims_end(n.sql)
-    n.revoker.wake()
-    await until_true(n.sql, "SELECT bool_and(state = 'revoked') FROM leases")
-    serving.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await serving
+    assert await n.states() == {"v-1": "revoked", "v-2": "revoking", "v-3": "revoked"}
+    assert (await n.row(ids[1]))["attempts"] == 1
 
 
 async def test_a_tombstone_is_never_worked_on(n: Nursery) -> None:
