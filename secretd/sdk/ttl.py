@@ -6,6 +6,7 @@ caller would expect (what was asked for), a sentence names it (pains P14).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -34,7 +35,8 @@ def shortest(wanted: int, *limits: Limit) -> Span:
     binding = min(
         (limit for limit in limits if limit.seconds), key=lambda limit: limit.seconds or 0, default=None
     )
-    if binding is None or binding.seconds is None or wanted <= binding.seconds:
+    # A fraction of a second less is no news: it passed while the request was under way.
+    if binding is None or binding.seconds is None or wanted <= math.ceil(binding.seconds):
         return Span(wanted)
     cut = max(int(binding.seconds), 0)
     return Span(cut, f"TTL of {wanted}s was cut to {cut}s by {binding.name}")

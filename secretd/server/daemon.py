@@ -49,12 +49,13 @@ from secretd.server.listeners import Listeners, require_tls_files
 from secretd.server.logging import configure_logging, set_level
 from secretd.server.notify import notify
 from secretd.server.options import MigrateOptions, ServerOptions
-from secretd.storage.migrate import migrate, print_sql, require_migrated
+from secretd.storage.migrate import migrate, pending, print_sql, require_migrated
 from secretd.storage.pool import Pool
 from secretd.system.metrics import Scrape
 
 log = structlog.get_logger()
 T = TypeVar("T")
+_SHORT_RETRY = 5.0  # seconds
 API_LEVEL = "1.16.3"  # what clients of Vault gate on; our own version is build metadata
 
 
@@ -79,18 +80,22 @@ def run_server(options: ServerOptions) -> int:
 
 def run_migrate(options: MigrateOptions) -> int:
     """``secretd migrate``: bring the schema up to date, or print the SQL that would."""
-    if options.print_sql:
-        sys.stdout.write(print_sql())
-        return 0
     storage = load_storage(options.config) if options.config else parse_storage(_need(options.storage))
-    applied = asyncio.run(_migrate(storage))
-    sys.stdout.write("".join(f"applied {name}\n" for name in applied) or "the schema is up to date\n")
+    sys.stdout.write(asyncio.run(_migrate(storage, is_print=options.print_sql)))
     return 0
 
 
-async def _migrate(storage: Storage) -> list[str]:
-    async with _database(storage) as url:
-        return await migrate(url)
+async def _migrate(storage: Storage, *, is_print: bool) -> str:
+    """What to tell: the names that were applied, or the SQL of what is pending. A person waits: no long retries."""
+    async with (
+        _database(storage) as url,
+        Pool.open(url, size=1, connect_retry=_SHORT_RETRY, pgbouncer=storage.pgbouncer) as pool,
+    ):
+        if is_print:
+            wanted = await pending(pool)
+            return print_sql(wanted) if wanted else "-- the schema is up to date\n"
+        applied = await migrate(pool)
+    return "".join(f"applied {name}\n" for name in applied) or "the schema is up to date\n"
 
 
 async def _until_signal(config: Config, options: ServerOptions, reread: Callable[[], Config] | None) -> int:
