@@ -98,6 +98,23 @@ def test_a_token_file_that_exists(make_daemon: StartDaemon, tmp_path: Path) -> N
     daemon.start(200)
 
 
+def test_a_first_start_that_was_killed(make_daemon: StartDaemon, tmp_path: Path) -> None:
+    """A token file that a killed first start left is taken as it is, and no human is needed; a stranger's is not."""
+    left = "hvs." + "a1B2" * 6
+    file = tmp_path / "root-token"
+    daemon = make_daemon(folder=tmp_path, seal=static_seal(tmp_path))
+    for text, mode in ((left, 0o600), (left + "\n", 0o640), (left + "\nmore", 0o600), ("", 0o600)):
+        file.write_text(text)
+        file.chmod(mode)
+        assert "seal.root_token_file" in _refused(daemon)
+        assert file.read_text() == text
+        assert left not in daemon.log
+    file.write_text(left + "\n")
+    daemon.start(200)
+    daemon.token = left
+    assert daemon.must("GET", "auth/token/lookup-self")["data"]["policies"] == ["root"]
+
+
 def test_two_that_initialise_at_once(make_daemon: StartDaemon, tmp_path: Path, cluster: Cluster) -> None:
     """Two daemons on one empty database: one initialises it, both serve, and there is one root token."""
     seal = static_seal(tmp_path)
