@@ -154,7 +154,10 @@ class Look:
     async def renew(self, call: Call, fields: RenewFields) -> Response:
         """Renew a lease by an increment from now, never past its maximum; 0 takes its own TTL."""
         lease_id = _require_id(fields.url_lease_id or fields.lease_id)
-        return await self._parts.renewer.renew(lease_id, max(0, int(fields.increment or 0)))
+        increment = int(fields.increment or 0)
+        if increment < 0:
+            raise InvalidRequestError("increment must not be negative")
+        return await self._parts.renewer.renew(lease_id, increment)
 
     def _accessor(self, mount_id: str) -> str:
         try:

@@ -84,7 +84,7 @@ def tuned(config: MountConfig, fields: Tuning, *, max_ttl: int) -> MountConfig:
     changes: dict[str, Any] = {}
     for name in ("default_lease_ttl", "max_lease_ttl"):
         said = getattr(fields, name)
-        if said is not None:
+        if said not in {None, ""}:  # Vault's command line sends "" for what it was not told
             changes[name] = _seconds(name, said)
     if fields.listing_visibility is not None:
         if fields.listing_visibility not in _VISIBILITIES:

@@ -188,11 +188,12 @@ class Life:
         return await self._renew(call, row, fields.increment, text="")
 
     async def _renew(self, call: Call, row: TokenRow, increment: Duration | None, *, text: str) -> Response:
+        if increment is not None and increment < 0:
+            raise InvalidRequestError("increment must not be negative")
         mount = call.mount
         if row.mount_id is not None:  # a login's maximum is that of its own mount
             mount = self._parts.caches.router.by_id(row.mount_id).mount
-        seconds = max(0, int(increment or 0))
-        return await self._parts.token_service.renew(row, seconds, mount=mount, client_token=text)
+        return await self._parts.token_service.renew(row, int(increment or 0), mount=mount, client_token=text)
 
 
 class End:

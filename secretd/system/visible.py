@@ -70,7 +70,7 @@ class Visible:
                 "preflight capability check returned 403, please ensure client's policies grant access to the path"
             )
         data = shown_mount(route.record, version=self._parts.about.version)
-        return Response(data={**data, "path": route.record.path})
+        return Response(data={**data, "path": route.record.path.removeprefix(_AUTH)})
 
     async def _acl(self, call: Call) -> Acl | None:
         token = system_call(call).request.token

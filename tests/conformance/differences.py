@@ -188,7 +188,6 @@ _DATABASE = (
 )
 # Known faults, to be mended: each is named in the notes.
 _FAULTS = (
-    Difference('token renew: *"increment": -5*', "status 400 -> 200", "FAULT: a negative increment is taken"),
     Difference(
         "database: POST db/config/pg2 *127.0.0.1:1*",
         "status 400 -> 500",

@@ -81,6 +81,9 @@ def test_secrets(bao: Bao, name: str) -> None:
     listed = bao.json("secrets", "list")
     assert listed[f"{name}/"]["description"] == "of a test"
     assert listed[f"{name}/"]["config"]["max_lease_ttl"] == 3600
+    assert listed[f"{name}/"]["config"]["default_lease_ttl"] == 1800, (
+        "a flag that was not given changes nothing"
+    )
     assert f"{name}/" in bao("secrets", "list", "-detailed")
     bao("kv", "put", f"-mount={name}", "x", "a=1")
     bao("secrets", "disable", name)

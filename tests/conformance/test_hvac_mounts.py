@@ -110,6 +110,7 @@ def test_the_preflight_of_the_kv_command(api: hvac.Client, server: Server, kv2: 
     assert found["type"] == "kv"
     assert found["path"] == f"{kv2}/"
     assert found["options"]["version"] == "2"
+    assert server.send("GET", "sys/internal/ui/mounts/auth/token").json["data"]["path"] == "token/"
     every = server.send("GET", "sys/internal/ui/mounts").json["data"]
     assert f"{kv2}/" in every["secret"]
     assert "token/" in every["auth"]

@@ -164,6 +164,7 @@ def test_renewals_and_their_limits(api: hvac.Client, server: Server) -> None:
     assert "last_renewal_time" not in _data(api, token)
     assert api.auth.token.renew(token, increment="20m")["auth"]["lease_duration"] == 1200
     assert _data(api, token)["last_renewal_time"]
+    assert server.send("POST", "auth/token/renew", {"token": token, "increment": -5}).status == 400
     cut = server.client(token).auth.token.renew_self(increment="99h")
     assert 3590 < cut["auth"]["lease_duration"] <= 3600
     assert cut["warnings"]
