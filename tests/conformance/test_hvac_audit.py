@@ -126,3 +126,11 @@ def test_audit_paths_need_sudo(api: hvac.Client, server: Server, name: str) -> N
     body = {"type": "file", "options": {"file_path": str(server.audit_folder / f"{name}.log")}}
     assert server.send("PUT", f"sys/audit/{name}", body, token=token).status == 403
     assert server.send("DELETE", f"sys/audit/{name}", token=token).status == 403
+
+
+def test_the_list_of_devices_stands_under_data_only(server: Server, device: tuple[str, Path]) -> None:
+    """As clients of Vault read it."""
+    body = server.send("GET", "sys/audit").json
+    assert f"{device[0]}/" in body["data"]
+    if server.target == "secretd":
+        assert f"{device[0]}/" not in body

@@ -192,3 +192,17 @@ def test_an_unknown_auth_method_is_refused(api: hvac.Client, name: str) -> None:
     with pytest.raises(exceptions.InvalidRequest):
         api.sys.enable_auth_method("nonsense", path=name)
     assert f"{name}/" not in api.sys.list_auth_methods()["data"]
+
+
+def test_a_move_is_done_when_it_answers(api: hvac.Client, server: Server, kv1: str, name: str) -> None:
+    """What was stored is at the new path at once, and nothing at the old one; its status can be read."""
+    api.secrets.kv.v1.create_or_update_secret("x", {"a": "1"}, mount_point=kv1)
+    moved = api.sys.move_backend(kv1, f"moved-{name}")
+    assert moved["data"]["migration_id"]
+    status = server.send("GET", f"sys/remount/status/{moved['data']['migration_id']}").json["data"]
+    assert status["migration_info"]["status"] in {"success", "in-progress"}
+    if server.target == "secretd":
+        assert status["migration_info"]["status"] == "success"
+        assert api.secrets.kv.v1.read_secret("x", mount_point=f"moved-{name}")["data"] == {"a": "1"}
+        assert server.send("GET", f"{kv1}/x").status == 404
+    api.sys.disable_secrets_engine(f"moved-{name}")

@@ -238,3 +238,17 @@ def test_wrong_wishes_are_refused(server: Server) -> None:
     ):
         assert server.send("POST", "auth/token/create", body).status == 400, body
     assert len(server.send("LIST", "auth/token/accessors").json["data"]["keys"]) == before
+
+
+def test_only_root_makes_root(api: hvac.Client, server: Server, name: str) -> None:
+    """A token with every right of every path is not root, and makes none; an expiring root makes no lasting one."""
+    rules = 'path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }'
+    api.sys.create_or_update_policy(name, rules)
+    mighty = api.auth.token.create(policies=[name])["auth"]["client_token"]
+    answer = server.send("POST", "auth/token/create", {"policies": ["root"]}, token=mighty)
+    assert answer.status in {400, 403}
+    expiring = api.auth.token.create(policies=["root"], ttl="1h")["auth"]["client_token"]
+    assert server.send("POST", "auth/token/create", {}, token=expiring).status == 400
+    assert server.send("POST", "auth/token/create", {"ttl": "10m"}, token=expiring).json["auth"][
+        "policies"
+    ] == ["root"]
