@@ -97,7 +97,7 @@ def test_a_database_that_is_down(daemon: Daemon, mount: str, target: Target) -> 
     host, _, port = free_listen().rpartition(":")
     fields = target.connection((host, int(port))) | {"password": CANARY}
     reply = daemon.send("POST", f"{mount}/config/app", fields)
-    _require_error(daemon, reply, 500, "target_unavailable")
+    _require_error(daemon, reply, 400, "target_unavailable")
     assert "retry-after" in reply.headers
     assert daemon.send("GET", f"{mount}/config/app").status == 404
     assert daemon.send("GET", "sys/health", token="").status == 200
@@ -106,7 +106,7 @@ def test_a_database_that_is_down(daemon: Daemon, mount: str, target: Target) -> 
 def test_a_refused_password(daemon: Daemon, mount: str, target: Target) -> None:
     """A wrong admin password is told apart from a database that is down; neither it nor the DSN is repeated."""
     reply = daemon.send("POST", f"{mount}/config/app", target.connection() | {"password": CANARY})
-    _require_error(daemon, reply, 500, "target_login_refused")
+    _require_error(daemon, reply, 400, "target_login_refused")
     assert daemon.send("GET", f"{mount}/config/app").status == 404
 
 
@@ -118,7 +118,7 @@ def test_a_silent_database(daemon: Daemon, mount: str, target: Target) -> None:
             "POST", f"{mount}/config/app", target.connection(silent.address) | {"password": CANARY}
         )
         assert time.monotonic() - began < DEADLINE + SLACK
-    _require_error(daemon, reply, 500, "target_unavailable")
+    _require_error(daemon, reply, 400, "target_unavailable")
     assert daemon.send("GET", f"{mount}/config/app").status == 404
 
 

@@ -191,13 +191,14 @@ def _require_rights(parent: TokenRow, wish: Wish, policies: tuple[str, ...], *, 
 
 def _spans(wish: Wish, mount: Mount, parent_ttl: float | None, *, role_max: int = 0) -> tuple[Span, int]:
     """The TTL with its warning, and the max TTL (of a periodic token: only its explicit one)."""
-    limits = [Limit("explicit_max_ttl", wish.explicit_max_ttl), Limit("the parent token's end", parent_ttl)]
+    limits = [
+        Limit("explicit_max_ttl", wish.explicit_max_ttl),
+        Limit("the parent token's end", parent_ttl),
+        Limit("the mount's max_lease_ttl", mount.max_lease_ttl),
+    ]
     max_ttl = wish.explicit_max_ttl
     if not wish.period:
-        limits += [
-            Limit("the role's max_ttl", role_max),
-            Limit("the mount's max_lease_ttl", mount.max_lease_ttl),
-        ]
+        limits.append(Limit("the role's max_ttl", role_max))
         max_ttl = min(s for s in (role_max, mount.max_lease_ttl, wish.explicit_max_ttl) if s)
     return shortest(wish.period or wish.ttl or mount.default_lease_ttl, *limits), max_ttl
 

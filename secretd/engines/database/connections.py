@@ -24,7 +24,7 @@ from secretd.engines.database.schemas import (
 from secretd.sdk import plugin as contract
 from secretd.sdk.credential import check_username_template
 from secretd.sdk.engine import System
-from secretd.sdk.errors import InvalidRequestError, NotFoundError, SecretdError
+from secretd.sdk.errors import InvalidRequestError, NotFoundError, SecretdError, TargetError
 from secretd.sdk.path import Nothing
 from secretd.sdk.request import Call
 from secretd.sdk.response import Response, names
@@ -69,8 +69,7 @@ async def write(call: Call, fields: ConnectionFields) -> None:
     before = None if entry is None else decode(entry.value, Connection)
     after, described = await _change(call, fields, before)
     if fields.verify_connection:
-        after.target.offset, warnings = await measure(call.system, after.target)
-        _warn(call, warnings)
+        _warn(call, await _verify(call.system, after.target))
     _warn(call, described.warnings)
     version = NEW if entry is None else entry.version
     async with call.view.transaction() as view:
@@ -99,6 +98,22 @@ def missing(name: str) -> InvalidRequestError:
     return InvalidRequestError(
         f'failed to find entry for connection with name: "{name}"', hint=f"write config/{name} first"
     )
+
+
+async def _verify(system: System, target: Target) -> tuple[str, ...]:
+    """Log in and keep the clock's offset; what does not let us in is the caller's to mend: InvalidRequestError."""
+    try:
+        target.offset, warnings = await measure(system, target)
+    except TargetError as error:
+        refusal = InvalidRequestError(
+            f"the connection could not be verified: {error.message}",
+            hint=error.hint
+            or "mend connection_url, username or password; verify_connection=false stores it unseen",
+            retry_after=error.retry_after,
+        )
+        refusal.code = error.code  # still the target's, for whoever tells them apart
+        raise refusal from None
+    return warnings
 
 
 async def measure(system: System, target: Target) -> tuple[float, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from secretd.core.plugins.catalog import PluginCatalog
 from secretd.core.plugins.supervisor import PluginSupervisor
 from secretd.engines.database.creds import CREDS
 from secretd.sdk.clock import SystemClock
-from secretd.sdk.errors import TargetAuthError, TargetError
+from secretd.sdk.errors import InvalidRequestError, TargetError
 from secretd.sdk.request import DELETE, READ, UPDATE
 from secretd.sdk.secret_type import Birth, Doomed, Plan, Renewal
 from secretd.sdk.storage import encode
@@ -141,7 +141,7 @@ async def test_a_birth_that_comes_late_is_refused_by_the_target(scene: Scene) ->
 
 async def test_a_wrong_admin_password_is_refused_with_nothing_stored(scene: Scene) -> None:
     """The error is the login's, and neither it nor storage has the password."""
-    with pytest.raises(TargetAuthError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         await scene.set_up(password="wr0ng-canary")
     assert "wr0ng-canary" not in repr(caught.value) + str(caught.value.hint)
     assert not await scene.database.exists("config/app")
