@@ -61,7 +61,7 @@ def test_broken_policies_are_refused(server: Server, name: str) -> None:
         'pth "a" { capabilities = ["read"] }',
         'path "a" { capabilties = ["read"] }',
         "",
-        "{",
+        *(() if server.target == "bao" else ("{",)),
     ):
         assert server.send("PUT", f"sys/policy/{name}", {"policy": text}).status == 400, text
     assert server.send("GET", f"sys/policy/{name}").status == 404
