@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from secretd.storage.again import again_after_conflict
 from secretd.storage.pool import Pool, Row
 from secretd.storage.view import after_prefix
 
@@ -85,11 +86,22 @@ class Leases:
 
     async def end_prefix(self, prefix: str, reason: str) -> list[str]:
         """Rule 13 for all under a path; earlier failures there are due now, too. The ids it ended."""
-        range_end = after_prefix(prefix)
-        rows = await self._pool.fetch("end_leases_by_prefix", 0, prefix, range_end, self.generation, reason)
-        await self._pool.execute("hasten_leases_by_prefix", 0, prefix, range_end, self.generation)
+        ended = await self._end_range(prefix, reason)
+        await self._hasten_range(prefix)
+        return ended
+
+    @again_after_conflict
+    async def _end_range(self, prefix: str, reason: str) -> list[str]:
+        rows = await self._pool.fetch(
+            "end_leases_by_prefix", 0, prefix, after_prefix(prefix), self.generation, reason
+        )
         return [row[0] for row in rows]
 
+    @again_after_conflict
+    async def _hasten_range(self, prefix: str) -> None:
+        await self._pool.execute("hasten_leases_by_prefix", 0, prefix, after_prefix(prefix), self.generation)
+
+    @again_after_conflict
     async def abandon_prefix(self, prefix: str, reason: str) -> list[str]:
         """An operator's force: tombstones. The ids."""
         rows = await self._pool.fetch(
@@ -131,6 +143,7 @@ class Leases:
             for row in rows
         ]
 
+    @again_after_conflict
     async def finish(self, done: Sequence[tuple[Claim, bytes]]) -> set[str]:
         """Rule 20: proved dead, each with its receipt; the ids that were still ours."""
         rows = await self._pool.fetch(
@@ -138,6 +151,7 @@ class Leases:
         )
         return {row[0] for row in rows}
 
+    @again_after_conflict
     async def fail(self, failed: Sequence[tuple[Claim, str, float]]) -> set[str]:
         """Rule 20: (claim, error class or '' for mere waiting, seconds to wait); the ids still ours."""
         rows = await self._pool.fetch(

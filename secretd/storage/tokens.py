@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from secretd.storage.again import again_after_conflict
 from secretd.storage.pool import Pool, Row, Runner
 
 log = structlog.get_logger()
@@ -206,11 +207,13 @@ class Tokens:
         row = await self._pool.fetchrow("renew_token", token_id, seconds)
         return None if row is None else self._checked(row)
 
+    @again_after_conflict
     async def end(self, token_ids: Sequence[bytes], *, generation: int, reason: str) -> list[str]:
         """End tokens with all their descendants and make their leases due; the ids of those leases."""
         async with self._pool.transaction() as transaction:
             return await end_trees(transaction, token_ids, generation=generation, reason=reason)
 
+    @again_after_conflict
     async def end_alone(self, token_id: bytes, *, generation: int, reason: str) -> list[str]:
         """End one token and its leases; its children become orphans."""
         async with self._pool.transaction() as transaction:
@@ -221,6 +224,7 @@ class Tokens:
             rows = await transaction.fetch("end_leases_of_tokens", [token_id], generation, "token revoked")
             return [row[0] for row in rows]
 
+    @again_after_conflict
     async def end_expired(self, limit: int, *, generation: int) -> tuple[int, list[str]]:
         """End the trees of tokens whose time is over; how many roots, and the leases now due."""
         async with self._pool.transaction() as transaction:

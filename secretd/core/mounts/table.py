@@ -15,6 +15,7 @@ from secretd.core.router import EngineOf
 from secretd.crypto.digest import random_token, random_uuid
 from secretd.sdk.engine import System
 from secretd.sdk.errors import InvalidRequestError
+from secretd.storage.again import again_after_conflict
 from secretd.storage.barrier import Barrier
 from secretd.storage.leases import Leases
 from secretd.storage.pool import Pool, Row, Runner
@@ -98,6 +99,7 @@ class MountTable:
             if not await runner.execute("move_mount", record.id, path):
                 raise InvalidRequestError("the mount was disabled meanwhile")
 
+    @again_after_conflict
     async def begin_disabling(self, record: MountRecord) -> list[str]:
         """Step 1; the ids of leases that are now due."""
         async with self._pool.transaction() as runner:
@@ -114,6 +116,7 @@ class MountTable:
             )
             return due + [row[0] for row in rows]
 
+    @again_after_conflict
     async def end_logins(self, mount_id: str, reason: str, *, under: str = "") -> list[str]:
         """End the tokens of an auth mount's logins under a path ("" = all), with their trees; the leases now due."""
         async with self._pool.transaction() as runner:

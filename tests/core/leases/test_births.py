@@ -133,3 +133,15 @@ async def test_many_births_against_one_end(n: Nursery) -> None:
     await n.end_token(n.token)
     await asyncio.gather(*births, return_exceptions=True)
     assert not {"pending", "active"} & set((await n.states()).values())
+
+
+async def test_ends_from_every_side_at_once(n: Nursery) -> None:
+    """Tokens, mount and prefix end the same leases at the same moment: every end succeeds, none waits for ever."""
+    tokens = [await n.child(n.token, f"t{number}") for number in range(6)]
+    for _ in range(5):
+        await asyncio.gather(*(n.issue(token) for token in tokens if token))
+    ends: list[Awaitable[Any]] = [n.end_token(token) for token in reversed(tokens) if token]
+    ends += [_end(n, "mount"), n.end_token(n.token), n.leases.end_prefix("db/", "revoked")]
+    ends += [n.tokens.end_expired(500, generation=1)]
+    await asyncio.gather(*ends)
+    assert set((await n.states()).values()) == {"revoking"}
