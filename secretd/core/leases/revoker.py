@@ -42,6 +42,7 @@ class Revoker:
         self._faults = faults
         self._find_bed = find_bed
         self._workers = workers
+        self._room = asyncio.Semaphore(workers)  # a claim may hold more batches: never-activated rows go alone
         self._counts = counts
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -108,6 +109,17 @@ class Revoker:
         ]
 
     async def _work(self, bed: Bed, batch: list[tuple[Claim, bytes]]) -> None:
+        claimed = asyncio.get_running_loop().time()
+        try:
+            async with self._room:
+                # What waited for long is left: its claim ends, and whoever claims it then has time for it.
+                if asyncio.get_running_loop().time() - claimed < CLAIM / 2:
+                    await self._end(bed, batch)
+        finally:
+            self._busy -= 1
+            self._wake.set()
+
+    async def _end(self, bed: Bed, batch: list[tuple[Claim, bytes]]) -> None:
         claims = [claim for claim, _ in batch]
         try:
             doomed = tuple(
@@ -124,9 +136,6 @@ class Revoker:
             log.info("lease.revoke_interrupted", leases=len(claims))
         except Exception as error:
             await self._fail(claims, _code(error))
-        finally:
-            self._busy -= 1
-            self._wake.set()
 
     async def _settle(self, claims: Sequence[Claim], ends: Sequence[End]) -> None:
         verdicts = {end.lease_id: end for end in ends}

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from secretd.core.leases import revoker
 from secretd.sdk.errors import UnavailableError
 from support.ageing import age, let_claims_end
 from support.blocking import until_true
@@ -75,3 +76,38 @@ async def test_serve_survives_storage_and_bugs(n: Nursery) -> None:
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
+
+
+async def test_never_activated_rows_do_not_crowd_a_target(n: Nursery) -> None:
+    """Many rows that go alone are worked on by as many workers as there are, and all of them end."""
+    for _ in range(30):
+        await n.pending()
+    await age(n.sql, seconds=11)
+    at_once, most = 0, 0
+
+    async def count() -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await n.ward.now()
+        at_once -= 1
+
+    n.ward.before_revoke = count
+    await n.turn()
+    assert set((await n.states()).values()) == {"revoked"}
+    assert most == 4
+
+
+async def test_what_waited_too_long_for_a_worker_is_left(n: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row whose claim is not fresh any more is not begun: its claim ends, and it is due again."""
+    monkeypatch.setattr(revoker, "CLAIM", 2.0)
+    for _ in range(6):
+        await n.pending()
+    await age(n.sql, seconds=11)
+    n.ward.before_revoke = lambda: asyncio.sleep(1.1)
+    await n.turn()
+    counted = list((await n.states()).values())
+    assert (counted.count("revoked"), counted.count("revoking")) == (4, 2)
+    await let_claims_end(n.sql)
+    await n.turn()
+    assert set((await n.states()).values()) == {"revoked"}
