@@ -42,7 +42,7 @@ class Revoker:
         self._faults = faults
         self._find_bed = find_bed
         self._workers = workers
-        self._room = asyncio.Semaphore(workers)  # a claim may hold more batches: never-activated rows go alone
+        self._room = asyncio.Semaphore(workers)  # a claim may hold more batches than that
         self._counts = counts
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
