@@ -180,7 +180,7 @@ class End:
     async def prefix(self, call: Call, fields: RevokePrefixFields) -> None:
         """Revoke all leases under a path, or the one whose id it is. Under ``auth/`` the mount's tokens end."""
         said = fields.prefix.removesuffix("*")
-        if said.startswith("auth/"):
+        if f"{said}/".startswith("auth/"):
             await self._end_logins(said, sync=fields.sync)
             return
         if not said.endswith("/") and await self._parts.leases.find(said) is not None:
