@@ -112,6 +112,8 @@ CREATE TABLE leases (
 ) WITH (fillfactor = 70);
 CREATE INDEX leases_due ON leases (due_time) WHERE state IN ('pending', 'active', 'revoking');
 CREATE INDEX leases_over ON leases (revoked_time) WHERE state IN ('revoked', 'abandoned');
+CREATE INDEX leases_failing ON leases (id) WHERE state = 'revoking' AND attempts > 0; -- a renewal touches neither of these two
+CREATE INDEX leases_unusual ON leases (state, id) WHERE state <> 'active';
 
 -- Written once: the operators' columns in clear, and the frozen recipe as ciphertext.
 CREATE TABLE lease_facts (
@@ -132,10 +134,21 @@ CREATE TABLE lease_facts (
   created_time timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX lease_facts_token ON lease_facts (token_id);
-CREATE INDEX lease_facts_mount ON lease_facts (mount_id, role);
-CREATE INDEX lease_facts_target ON lease_facts (target);
+CREATE INDEX lease_facts_mount ON lease_facts (mount_id, role, id);
+CREATE INDEX lease_facts_target ON lease_facts (target, id);
 CREATE INDEX lease_facts_account ON lease_facts (account_name);
-CREATE INDEX lease_facts_holder ON lease_facts (display_name);
+CREATE INDEX lease_facts_holder ON lease_facts (display_name, id);
+CREATE INDEX lease_facts_role ON lease_facts (role, id);
+CREATE INDEX lease_facts_path ON lease_facts (mount_id, id);
+CREATE INDEX lease_facts_entity ON lease_facts (entity_id, id) WHERE entity_id <> '';
+
+-- What an operator may see of a lease: never its recipe.
+CREATE VIEW known_leases AS
+SELECT id, l.namespace_id, l.generation, l.state, l.ttl AS granted_ttl, l.issue_deadline, l.issued_time, l.expire_time, l.max_expire_time,
+  l.renewed_time, l.due_time, l.attempts, l.first_failed_time, l.last_error, l.end_reason, l.revoked_time, l.receipt,
+  f.mount_id, f.secret_type, f.path, f.role, f.target, f.account_name, f.token_id, f.token_accessor, f.entity_id, f.display_name,
+  f.client_address, f.created_time
+FROM leases l JOIN lease_facts f USING (id);
 
 -- Timed work of mounts; a failure backs off, nothing is ever unregistered.
 CREATE TABLE timers (
