@@ -7,8 +7,12 @@ reaches them, and neither a deleted nor a re-pointed name strands them (pains P0
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from secretd.engines.database.schedule import move, storage_now
 from secretd.engines.database.schemas import (
     OURS,
     Connection,
@@ -24,11 +28,15 @@ from secretd.engines.database.schemas import (
 from secretd.sdk import plugin as contract
 from secretd.sdk.credential import check_username_template
 from secretd.sdk.engine import System
-from secretd.sdk.errors import InvalidRequestError, NotFoundError, SecretdError, TargetError
+from secretd.sdk.errors import ConflictError, InvalidRequestError, NotFoundError, SecretdError, TargetError
 from secretd.sdk.path import Nothing
 from secretd.sdk.request import Call
 from secretd.sdk.response import Response, names
-from secretd.sdk.storage import ANY_VERSION, NEW, View, decode, find, save
+from secretd.sdk.storage import NEW, Entry, View, decode, find, save
+
+T = TypeVar("T")
+_SKEW = 1.0  # seconds; less is the measurement's own error
+_TRIES = 5
 
 
 async def list_names(call: Call, _: Nothing) -> Response:
@@ -50,16 +58,18 @@ async def read(call: Call, fields: Named) -> Response:
     details = dict(found.shown)
     if found.username_template:
         details["username_template"] = found.username_template
-    return Response(
-        data={
-            "allowed_roles": list(found.allowed_roles),
-            "connection_details": details,
-            "password_policy": found.password_policy,
-            "plugin_name": found.target.plugin,
-            "plugin_version": "",
-            "root_credentials_rotate_statements": list(found.root_rotation_statements),
-        }
-    )
+    data = {
+        "allowed_roles": list(found.allowed_roles),
+        "connection_details": details,
+        "password_policy": found.password_policy,
+        "plugin_name": found.target.plugin,
+        "plugin_version": "",
+        "root_credentials_rotate_statements": list(found.root_rotation_statements),
+    }
+    root = found.target.root
+    if root is not None and root.attempts:
+        data["root_rotation"] = {"attempts": root.attempts, "last_error": root.last_error}
+    return Response(data=data)
 
 
 async def write(call: Call, fields: ConnectionFields) -> None:
@@ -67,14 +77,16 @@ async def write(call: Call, fields: ConnectionFields) -> None:
     require_name(fields.name)
     entry = await call.view.get(config_key(fields.name))
     before = None if entry is None else decode(entry.value, Connection)
-    after, described = await _change(call, fields, before)
+    await _require_no_rotation(call, before)
+    after, described, known = await _change(call, fields, before)
     if fields.verify_connection:
         _warn(call, await _verify(call.system, after.target))
     _warn(call, described.warnings)
-    version = NEW if entry is None else entry.version
+    was_due = _supersede(after.target) if fields.password is not None else None
     async with call.view.transaction() as view:
-        await save(view, target_key(after.target_id), after.target)
-        await save(view, config_key(fields.name), after, version=version)
+        await save(view, target_key(after.target_id), after.target, version=_version(known))
+        await save(view, config_key(fields.name), after, version=_version(entry))
+        await move(view, root_what(after.target_id), before=was_due, after=None)
 
 
 async def delete(call: Call, fields: Named) -> None:
@@ -125,24 +137,98 @@ async def measure(system: System, target: Target) -> tuple[float, tuple[str, ...
     return ours - await system.storage_clock_offset(), state.warnings
 
 
+def root_what(identity: str) -> str:
+    """The name of a target's root rotation in the schedule."""
+    return f"root.{identity}"
+
+
+def _version(entry: Entry | None) -> int:
+    return NEW if entry is None else entry.version
+
+
+async def _require_no_rotation(call: Call, before: Connection | None) -> None:
+    """One writer of the admin's password at a time: a rotation ends before the connection is written."""
+    root = before.target.root if before else None
+    if root is not None and root.is_busy(await storage_now(call.system)):
+        raise ConflictError("a rotation of this connection's password is under way", retry_after=5.0)
+
+
+def _supersede(target: Target) -> datetime | None:
+    """A password that was written replaces one that a rotation could not prove; when that was due."""
+    root = target.root
+    if root is None:
+        return None
+    was_due, root.due_time, root.busy_until = root.due_time, None, None
+    root.epoch += 1  # a worker that resumes finds that it is not its turn any more
+    root.reject()
+    root.attempts, root.last_error = 0, ""
+    return was_due
+
+
 async def store_offset(view: View, identity: str, offset: float) -> None:
     """Keep a measured offset with the target and, while the connection still names it, there."""
-    async with view.transaction() as inside:
-        target = await find(inside, target_key(identity), Target)
+    for _ in range(_TRIES):
+        target, entry = await read_target(view, identity)
         if target is None:
             return
-        target.offset = offset
-        await save(inside, target_key(identity), target)
-        found = await find(inside, config_key(target.connection), Connection)
-        if found is not None and found.target_id == identity:
-            found.target.offset = offset
-            await save(inside, config_key(target.connection), found, version=ANY_VERSION)
+        target.value.offset = offset
+        try:
+            await write_target(view, identity, target, entry)
+        except ConflictError:
+            continue
+        return
+
+
+class Versioned(msgspec.Struct, Generic[T]):
+    """What was read, and the version to write against."""
+
+    value: T
+    version: int
+
+
+async def read_target(
+    view: View, identity: str
+) -> tuple[Versioned[Target] | None, Versioned[Connection] | None]:
+    """A target and, while a name stands for it, the connection of that name."""
+    entry = await view.get(target_key(identity))
+    if entry is None:
+        return None, None
+    target = decode(entry.value, Target)
+    named = await view.get(config_key(target.connection))
+    connection = None if named is None else decode(named.value, Connection)
+    if named is None or connection is None or connection.target_id != identity:
+        return Versioned(target, entry.version), None
+    return Versioned(target, entry.version), Versioned(connection, named.version)
+
+
+async def write_target(
+    view: View, identity: str, target: Versioned[Target], connection: Versioned[Connection] | None
+) -> None:
+    """Write both, as :func:`read_target` gave them; ConflictError if either changed meanwhile."""
+    async with view.transaction() as inside:
+        await save(inside, target_key(identity), target.value, version=target.version)
+        if connection is not None:
+            connection.value.target = target.value
+            key = config_key(target.value.connection)
+            await save(inside, key, connection.value, version=connection.version)
+
+
+async def measure_again(system: System, view: View, target_id: str, target: Target) -> bool:
+    """After a refusal: whether the offset that we knew was wrong. Another failure says False."""
+    try:
+        offset, _ = await measure(system, target)
+        if abs(offset - (target.offset or 0.0)) > _SKEW:
+            await store_offset(view, target_id, offset)
+            return True
+    except SecretdError:
+        pass  # the error that brought us here says more
+    return False
 
 
 async def _change(
     call: Call, fields: ConnectionFields, before: Connection | None
-) -> tuple[Connection, contract.Target]:
-    """The connection that the fields make of the one before; nothing is stored."""
+) -> tuple[Connection, contract.Target, Entry | None]:
+    """The connection that the fields make of the one before, and its target as stored; nothing is written."""
     plugin_name = fields.plugin_name or (before.target.plugin if before else "")
     if not plugin_name:
         raise InvalidRequestError("empty plugin name", hint="plugin_name=postgresql-database-plugin")
@@ -150,16 +236,18 @@ async def _change(
     details = (before.details if before else {}) | _given(call.data)
     described = await call.system.database_plugin(plugin_name).describe(details)
     identity = target_id(fields.name, plugin_name, described.identity)
-    known = await find(call.view, target_key(identity), Target)
+    entry = await call.view.get(target_key(identity))
+    known = None if entry is None else decode(entry.value, Target)
     target = Target(
         connection=fields.name,
         plugin=plugin_name,
         config=described.config,
         offset=None if known is None else known.offset,
+        root=None if known is None else known.root,
     )
     after = Connection(target_id=identity, target=target, details=details, shown=described.shown)
     await _add_ours(call, fields, after, before)
-    return after, described
+    return after, described, entry
 
 
 async def _add_ours(

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from secretd.engines.database.connections import measure, missing, store_offset
+from secretd.engines.database.connections import measure_again, missing
 from secretd.engines.database.roles import bits_of, is_allowed, require_strong
 from secretd.engines.database.schemas import (
     Connection,
@@ -36,7 +36,6 @@ from secretd.sdk.secret_type import VALID_UNTIL_GRACE, Birth, Doomed, End, Plan,
 from secretd.sdk.storage import View, decode, find
 
 _GRACE = timedelta(seconds=VALID_UNTIL_GRACE)
-_SKEW = 1.0  # seconds; less is the measurement's own error
 
 
 class Private(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +100,7 @@ async def issue(system: System, view: View, birth: Birth) -> dict[str, Any]:
         await system.database_plugin(private.target.plugin).create_user(private.target.config, user)
     except SecretdError as error:
         if _may_be_late(error):
-            await _measure_again(system, view, frozen.target_id, private.target)
+            await measure_again(system, view, frozen.target_id, private.target)
         raise
     return {"username": plan.account_name, "password": private.password.reveal()}
 
@@ -161,15 +160,6 @@ def _may_be_late(error: SecretdError) -> bool:
     A target that refuses says in one class why: its clock, or anything else. Silence is another class.
     """
     return isinstance(error, ClockError) or type(error) is TargetError
-
-
-async def _measure_again(system: System, view: View, target_id: str, target: Target) -> None:
-    try:
-        offset, _ = await measure(system, target)
-        if abs(offset - (target.offset or 0.0)) > _SKEW:
-            await store_offset(view, target_id, offset)
-    except SecretdError:
-        return  # the error that brought us here says more
 
 
 @functools.lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ from secretd.engines.database.schemas import (
     require_name,
     role_key,
     statements,
+    static_key,
 )
 from secretd.sdk.credential import MIN_PASSWORD_BITS, password_bits
 from secretd.sdk.engine import System
@@ -68,6 +69,8 @@ async def write(call: Call, fields: RoleFields) -> None:
     require_name(fields.name)
     entry = await call.view.get(role_key(fields.name))
     before = Role(db_name="") if entry is None else decode(entry.value, Role)
+    if entry is None and await call.view.get(static_key(fields.name)) is not None:
+        raise InvalidRequestError("Role and Static Role names must be unique")
     role = _change(before, fields)
     await _judge(call, fields.name, role)
     await save(call.view, role_key(fields.name), role, version=NEW if entry is None else entry.version)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from secretd.engines.database.rotation import Rotation
 from secretd.sdk.errors import InvalidRequestError
 from secretd.sdk.fields import NAME, Duration, Sensitive, Strings
 from secretd.sdk.plugin import Recipe
@@ -51,6 +52,7 @@ class Target(msgspec.Struct, kw_only=True):
     """A target as every lease of it reaches it: always with the newest password that was written.
 
     ``offset`` = the target's clock minus storage's; None = never measured. ``is_unnamed`` is tidy's mark.
+    ``root`` is there once the admin's own password was rotated.
     """
 
     connection: str
@@ -58,6 +60,7 @@ class Target(msgspec.Struct, kw_only=True):
     config: dict[str, Any]
     offset: float | None = None
     is_unnamed: bool = False
+    root: Rotation | None = None
 
     def __repr__(self) -> str:
         """Without ``config``: it holds the admin's password."""
@@ -130,6 +133,37 @@ class Role(msgspec.Struct, kw_only=True):
         )
 
 
+class StaticFields(msgspec.Struct, kw_only=True):
+    """``static-roles/{name}``. Absent = as it was."""
+
+    name: str
+    db_name: str | None = None
+    username: str | None = None
+    rotation_period: Duration | None = None
+    rotation_schedule: str | None = None
+    rotation_window: Duration | None = None
+    rotation_statements: Statements = None
+    credential_type: str | None = None
+    credential_config: CredentialConfig | None = None
+    skip_import_rotation: bool = False
+    self_managed_password: Sensitive | None = None
+
+
+class StaticRole(msgspec.Struct, kw_only=True):
+    """An account that exists already, whose password is ours to change. ``period`` is seconds."""
+
+    db_name: str
+    username: str
+    period: int
+    rotation: Rotation
+    rotation_statements: tuple[str, ...] = ()
+    password_policy: str = ""
+
+    def __repr__(self) -> str:
+        """Without the passwords."""
+        return f"StaticRole(db_name={self.db_name!r})"
+
+
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """All that a login's end needs, whatever becomes of role and connection."""
 
@@ -145,6 +179,11 @@ def config_key(name: str) -> str:
 def role_key(name: str) -> str:
     """Where a role is stored."""
     return f"role/{name}"
+
+
+def static_key(name: str) -> str:
+    """Where a static role is stored."""
+    return f"static-role/{name}"
 
 
 def target_key(target_id: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from secretd.engines.database.schemas import Connection, Target, config_key, target_key
 from secretd.sdk.engine import Mount, System, Timer
-from secretd.sdk.storage import View, find, save
+from secretd.sdk.storage import View, decode, find, save
 
 
 async def tidy_targets(system: System, view: View, mount: Mount) -> None:
@@ -25,12 +25,13 @@ async def tidy_targets(system: System, view: View, mount: Mount) -> None:
 async def _step(view: View, target_id: str, *, was_marked: bool, has_leases: bool) -> None:
     """One target. Read again inside: a write of its connection may have come between."""
     async with view.transaction() as inside:
-        target = await find(inside, target_key(target_id), Target)
-        if target is None or await _is_named(inside, target, target_id):
+        entry = await inside.get(target_key(target_id))
+        target = None if entry is None else decode(entry.value, Target)
+        if entry is None or target is None or await _is_named(inside, target, target_id):
             return
         if not target.is_unnamed:
             target.is_unnamed = True
-            await save(inside, target_key(target_id), target)
+            await save(inside, target_key(target_id), target, version=entry.version)
         elif was_marked and not has_leases:
             await inside.delete(target_key(target_id))
 

@@ -7,17 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from secretd.core.plugins.catalog import PluginCatalog
+from secretd.core.plugins.supervisor import PluginSupervisor
 from secretd.engines.database.engine import ENGINE
-from secretd.sdk.errors import InvalidRequestError, SecretdError
-from secretd.sdk.plugin import DoomedUser, NewUser, Recipe, RenewUser, Target, TargetState, Verdict
+from secretd.sdk.clock import SystemClock
+from secretd.sdk.errors import InvalidRequestError, SecretdError, TargetError, TargetUnavailableError
+from secretd.sdk.plugin import (
+    ChangePassword,
+    DoomedUser,
+    NewUser,
+    Recipe,
+    RenewUser,
+    Target,
+    TargetState,
+    Verdict,
+)
 from support.engines import FakeClock
 from support.mounted import Mounted, mounted
+from support.scene import PLUGIN, Scene
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
     from secretd.sdk.clock import Clock
+    from secretd.sdk.fields import Sensitive
 
 
 class Double:
@@ -31,13 +45,18 @@ class Double:
         self.renewed: list[RenewUser] = []
         self.deleted: list[tuple[dict[str, Any], tuple[DoomedUser, ...]]] = []
         self.ahead = 0.0
+        self.accounts = {"admin": "a-password", "app": "by-hand"}
+        self.changes: list[ChangePassword] = []
+        self.rejection: SecretdError | None = None  # of changes of a password only
+        self.loses_answers = False
 
     async def describe(self, config: dict[str, Any]) -> Target:
         if "connection_url" not in config:
             raise InvalidRequestError("connection_url is missing")
         url = config["connection_url"]
         shown = {"connection_url": url, "username": config.get("username", "")}
-        kept = {name: value for name, value in config.items() if name in {"connection_url", "password"}}
+        known = {"connection_url", "password", "username"}
+        kept = {name: value for name, value in config.items() if name in known}
         if "scram_iterations" in config:
             kept["scram_iterations"] = int(config["scram_iterations"])
         return Target(name=url, identity=url, config=kept, shown=shown, warnings=("be careful",))
@@ -69,12 +88,24 @@ class Double:
         self.deleted.append((config, users))
         return tuple(Verdict(name=user.name, outcome="absent", past=True) for user in users)
 
+    async def change_password(self, config: dict[str, Any], change: ChangePassword) -> None:
+        self._reach()
+        self.changes.append(change)
+        if self.rejection is not None:
+            raise self.rejection
+        if change.name not in self.accounts:
+            raise TargetError("the target refused: undefined_object")
+        self.accounts[change.name] = change.password.reveal()
+        if self.loses_answers:
+            raise TargetUnavailableError
+
+    async def probe(self, config: dict[str, Any], username: str, password: Sensitive) -> bool:
+        self._reach()
+        return self.accounts.get(username) == password.reveal()
+
     def _reach(self) -> None:
         if self.failure is not None:
             raise self.failure
-
-
-PLUGIN = "postgresql-database-plugin"
 
 
 @pytest.fixture
@@ -90,3 +121,14 @@ async def database(storage_dsn: str, target: Double) -> AsyncIterator[Mounted]:
         mount.system.plugins[PLUGIN] = target
         target.clock = mount.system.clock
         yield mount
+
+
+@pytest.fixture
+async def scene(database: Mounted, target_dsn: str) -> AsyncIterator[Scene]:
+    """Nothing set up yet; the plugin runs in its own process, on this machine's clock."""
+    async with PluginSupervisor(PluginCatalog(allow=["secretd-postgresql"])) as supervisor:
+        database.system.plugins[PLUGIN] = supervisor.database(PLUGIN)
+        database.system.clock = SystemClock()  # type: ignore[assignment]
+        scene = Scene(database, target_dsn)
+        yield scene
+        await scene.tear_down()
