@@ -54,6 +54,11 @@ class Metrics:
         self._lateness = Gauge(
             "secretd_lease_lateness_seconds", "How late the latest due lease is.", ["state"], registry=at
         )
+        self._oldest = Gauge(
+            "secretd_lease_oldest_unrevoked_seconds",
+            "How long ago the time of the oldest lease ended that is not over.",
+            registry=at,
+        )
         self._unsealed = Gauge("secretd_unsealed", "1 while this daemon has its keys.", registry=at)
         self._auditing = Gauge(
             "secretd_audit_devices_failing", "Audit devices that do not record.", registry=at
@@ -84,6 +89,10 @@ class Metrics:
             number, lateness = by_state.get(state, (0, 0.0))
             self._leases.labels(state).set(number)
             self._lateness.labels(state).set(lateness)
+
+    def set_oldest_unrevoked(self, seconds: float) -> None:
+        """How long the time of some lease has been over while its end is not proved; 0 = of none."""
+        self._oldest.set(seconds)
 
     def set_health(self, *, is_open: bool, audit_failing: int) -> None:
         """Whether the barrier is open, and how many audit devices do not record."""

@@ -191,7 +191,7 @@ class Leases:
         return 0 if row is None else int(row[0])
 
     async def count_by_state(self) -> list[Row]:
-        """``state, leases, lateness`` for metrics."""
+        """``state, leases, lateness, failing, unrevoked_age`` for metrics; seconds."""
         return await self._pool.fetch("count_leases_by_state")
 
     async def delete_old(self, age: float, limit: int) -> int:

@@ -13,6 +13,7 @@ from secretd.sdk.request import Request
 from secretd.system import (
     audit,
     capabilities,
+    lease_views,
     leases,
     metrics,
     mounts,
@@ -28,7 +29,7 @@ _PREFIX = "sys/"
 
 def sys_engine(parts: Parts) -> Engine:
     """``sys/``."""
-    tables = (seal, mounts, visible, policies, capabilities, leases, audit, specs, metrics)
+    tables = (seal, mounts, visible, policies, capabilities, leases, lease_views, audit, specs, metrics)
     rows = tuple(row for family in tables for row in family.paths(parts))
     return Engine(type="system", kind="system", paths=rows, help="How secretd itself is run.")
 

@@ -6,6 +6,7 @@ Old and new paths are rows of their own, so a policy on one says nothing about t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -16,6 +17,7 @@ from secretd.sdk.fields import Duration
 from secretd.sdk.path import Nothing, Path
 from secretd.sdk.request import LIST, READ, UPDATE, Call
 from secretd.sdk.response import Response, names
+from secretd.storage.holdings import Holdings
 from secretd.system.call import wait_for
 
 _OLD = 30 * 86400.0  # seconds that an ended lease stays for those who ask what became of it
@@ -38,11 +40,13 @@ class RenewFields(msgspec.Struct):
 
 
 class RevokeFields(msgspec.Struct):
-    """A lease, and whether to wait for its end; the id may be in the path."""
+    """A lease, and whether to wait for its end; the id may be in the path. ``after`` or ``at`` plan an end."""
 
     lease_id: str = ""
     url_lease_id: str = ""
     sync: bool = True
+    after: Duration | None = None
+    at: str = ""  # RFC 3339 with a zone
 
 
 class PrefixFields(msgspec.Struct):
@@ -171,11 +175,18 @@ class End:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._holdings = Holdings(parts.pool, parts.leases)
 
-    async def one(self, call: Call, fields: RevokeFields) -> None:
-        """Revoke a lease, and wait until the credential is proved gone unless ``sync`` is false."""
+    async def one(self, call: Call, fields: RevokeFields) -> Response | None:
+        """Revoke a lease and wait until its credential is proved gone, unless ``sync`` is false; or plan its end.
+
+        ``after`` (a span from now) or ``at`` (a moment) shorten a lease to that end; no renewal passes it.
+        """
         lease_id = _require_id(fields.url_lease_id or fields.lease_id)
+        if fields.after is not None or fields.at:
+            return await self._plan(lease_id, fields.after, fields.at)
         await self._end_one(lease_id, sync=fields.sync)
+        return None
 
     async def prefix(self, call: Call, fields: RevokePrefixFields) -> None:
         """Revoke all leases under a path, or the one whose id it is. Under ``auth/`` the mount's tokens end."""
@@ -200,6 +211,29 @@ class End:
         while await self._parts.leases.delete_old(_OLD, _BATCH) == _BATCH:
             continue
         return Response(warnings=["Tidy operation successfully finished."])
+
+    async def _plan(self, lease_id: str, after: Duration | None, at: str) -> Response:
+        if after is not None and (at or after < 0):
+            raise InvalidRequestError("either after, a span that is not negative, or at")
+        planned = await self._holdings.cap(
+            lease_id, seconds=None if after is None else float(after), moment=_moment(at) if at else None
+        )
+        if planned is None:
+            raise InvalidRequestError("lease not found", hint="an end is planned for a lease that lives")
+        self._parts.revoker.wake()
+        latest, expire = planned["max_expire_time"], planned["expire_time"]
+        is_earlier = expire < latest
+        return Response(
+            data={
+                "lease_id": lease_id,
+                "expire_time": rfc3339(expire),
+                "max_expire_time": rfc3339(latest),
+                "ttl": max(0, int(planned["lease_duration"])),
+            },
+            warnings=["the lease ends earlier by itself; no renewal passes the planned end"]
+            if is_earlier
+            else [],
+        )
 
     async def _end_one(self, lease_id: str, *, sync: bool) -> None:
         row = await self._parts.leases.find(lease_id)
@@ -236,6 +270,16 @@ def _require_id(lease_id: str) -> str:
     if not lease_id:
         raise InvalidRequestError("lease_id must be specified")
     return lease_id
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidRequestError("at is a moment such as 2026-11-23T10:00:00Z, with its zone")
+    return found
 
 
 def _folder(prefix: str) -> str:

@@ -47,4 +47,5 @@ class Scrape:
         except StorageUnavailableError:
             return metrics.render()  # the counters of this daemon are the more interesting now
         metrics.set_leases([(row["state"], row["leases"], row["lateness"]) for row in rows])
+        metrics.set_oldest_unrevoked(max((row["unrevoked_age"] for row in rows), default=0.0))
         return metrics.render()

@@ -224,8 +224,11 @@ SELECT count(*) AS leases FROM leases l JOIN lease_facts f USING (id)
 WHERE f.mount_id = $1 AND ($2::text = '' OR f.role = $2) AND ($3::text = '' OR f.target = $3) AND l.state IN ('pending', 'active', 'revoking');
 
 -- name: count_leases_by_state
--- For metrics: how many leases are in each state, and how late the latest due one is.
-SELECT state, count(*) AS leases, coalesce(max(extract(epoch FROM now() - due_time)) FILTER (WHERE due_time < now()), 0)::float8 AS lateness
+-- For metrics: how many leases are in each state, how late the latest due one is, how many ends failed, and for how many
+-- seconds the oldest one whose time is over is not over. A failed end is due later, but its age goes on.
+SELECT state, count(*) AS leases, coalesce(max(extract(epoch FROM now() - due_time)) FILTER (WHERE due_time < now()), 0)::float8 AS lateness,
+  count(*) FILTER (WHERE state = 'revoking' AND attempts > 0) AS failing,
+  greatest(coalesce(max(extract(epoch FROM now() - coalesce(expire_time, issue_deadline))), 0), 0)::float8 AS unrevoked_age
 FROM leases WHERE state IN ('pending', 'active', 'revoking') GROUP BY state;
 
 -- name: delete_old_leases
