@@ -79,6 +79,8 @@ async def write(call: Call, fields: ConnectionFields) -> None:
     before = None if entry is None else decode(entry.value, Connection)
     await _require_no_rotation(call, before)
     after, described, known = await _change(call, fields, before)
+    if before is not None and before.target_id != after.target_id:
+        _require_settled(before)
     if fields.verify_connection:
         _warn(call, await _verify(call.system, after.target))
     _warn(call, described.warnings)
@@ -91,7 +93,15 @@ async def write(call: Call, fields: ConnectionFields) -> None:
 
 async def delete(call: Call, fields: Named) -> None:
     """Forget a connection. Its leases live on, and end as they would have."""
-    await call.view.delete(config_key(fields.name))
+    async with call.view.transaction() as view:
+        entry = await view.get(config_key(fields.name))
+        if entry is None:
+            return
+        before = decode(entry.value, Connection)
+        await _require_no_rotation(call, before)
+        _require_settled(before)
+        await save(view, config_key(fields.name), before, version=entry.version)  # it is still as we read it
+        await view.delete(config_key(fields.name))
 
 
 async def reset(call: Call, fields: Named) -> None:
@@ -153,6 +163,16 @@ async def _require_no_rotation(call: Call, before: Connection | None) -> None:
         raise ConflictError("a rotation of this connection's password is under way", retry_after=5.0)
 
 
+def _require_settled(connection: Connection) -> None:
+    """The name goes, and leases stay: which password revokes them must be known before."""
+    root = connection.target.root
+    if root is not None and (root.candidate is not None or root.rejected):
+        raise ConflictError(
+            "it is not proved which password the last root rotation left",
+            hint="rotate-root finishes it; a password written to the connection replaces it",
+        )
+
+
 def _supersede(target: Target) -> datetime | None:
     """A password that was written replaces one that a rotation could not prove; when that was due."""
     root = target.root
@@ -160,7 +180,7 @@ def _supersede(target: Target) -> datetime | None:
         return None
     was_due, root.due_time, root.busy_until = root.due_time, None, None
     root.epoch += 1  # a worker that resumes finds that it is not its turn any more
-    root.reject()
+    root.previous, root.candidate, root.rejected = root.candidate or root.previous, None, ()
     root.attempts, root.last_error = 0, ""
     return was_due
 
