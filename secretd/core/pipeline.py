@@ -173,8 +173,8 @@ class Pipeline:
         return row is not None
 
     async def undelivered(self, response: Response) -> None:
-        """The answer could not be written: what it gave out is held by nobody."""
-        if response.lease is not None:
+        """The answer could not be written: what it gave out is held by nobody. A renewal's has no data: its lease stays."""
+        if response.lease is not None and response.data is not None:
             await self._issuer.undelivered(response.lease.id)
 
     async def _run_unsealed(self, row: Path, holes: dict[str, str], request: Request) -> Response:

@@ -153,8 +153,7 @@ async def serve(
         core = await stack.enter_async_context(
             compose(settings, pool, plugins=supervisor, clock=SystemClock(), faults=faults)
         )  # (3)
-        revoking = asyncio.create_task(core.parts.revoker.serve())
-        stack.push_async_callback(_end, revoking)
+        await stack.enter_async_context(_revoking(core.parts))
         app = App(
             core.pipeline,
             deadline=float(config.api.request_deadline),
@@ -181,10 +180,15 @@ async def _first_start(config: Config, core: Core, options: ServerOptions | None
     await core.parts.lifecycle.open_static()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+@contextlib.asynccontextmanager
+async def _revoking(parts: Parts) -> AsyncIterator[None]:
+    """The revoker at work. Should it ever end by an error, so does the daemon: leases must not live on unseen."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(parts.revoker.serve())
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 @contextlib.asynccontextmanager
