@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from secretd.cli.base import VerbGroup, pass_session
-from secretd.cli.data import show_keys
 from secretd.cli.errors import LocalError
 from secretd.cli.output import Table, View, pairs_table
 
@@ -17,7 +16,21 @@ if TYPE_CHECKING:
 _PATH = "sys/leases"
 
 
-@click.group("lease", cls=VerbGroup, examples="secretd lease list database/creds/app\nsecretd lease count")
+_VIEWS = {
+    "list": ("secretd.cli.lease_views:list_", "List leases by path, or by who holds what."),
+    "show": ("secretd.cli.lease_views:show", "Show all about a lease, by its id or its login's name."),
+    "top": ("secretd.cli.lease_views:top", "Watch the leases that end next."),
+    "retry": ("secretd.cli.lease_views:retry", "Try a failed end again now."),
+    "force-drop": ("secretd.cli.lease_views:force_drop", "Give up a lease whose end fails."),
+}
+
+
+@click.group(
+    "lease",
+    cls=VerbGroup,
+    lazy=_VIEWS,
+    examples="secretd lease list database/creds/app\nsecretd lease show DB-USER\nsecretd lease count",
+)
 def lease() -> None:
     """Look up, renew, revoke, list and count leases."""
 
@@ -46,15 +59,30 @@ def renew(session: Session, lease_id: str, increment: str | None) -> None:
 secretd lease revoke database/creds/app/LEASE
 secretd lease revoke -prefix -sync database/creds/app
 secretd lease revoke -prefix -force database/creds/app        forget leases that cannot be revoked
+secretd lease revoke --after=30m database/creds/app/LEASE     no renewal passes that end
 """,
 )
 @click.argument("lease_id", metavar="LEASE|PREFIX")
 @click.option("--prefix", is_flag=True, help="Revoke all leases under the prefix.")
 @click.option("--force", "-f", is_flag=True, help="With -prefix: give up where the target refuses.")
 @click.option("--sync", is_flag=True, help="Return when it is done, not when it is queued.")
+@click.option("--after", metavar="DURATION", help="Not now: at the latest after this time.")
+@click.option("--at", metavar="TIME", help="Not now: at the latest then, such as 2026-11-23T10:00:00Z.")
 @pass_session
-def revoke(session: Session, lease_id: str, *, prefix: bool, force: bool, sync: bool) -> None:
-    """End a lease now: the login is refused and removed."""
+def revoke(
+    session: Session,
+    lease_id: str,
+    *,
+    prefix: bool,
+    force: bool,
+    sync: bool,
+    after: str | None,
+    at: str | None,
+) -> None:
+    """End a lease now: the login is refused and removed. Or plan its end."""
+    if after or at:
+        _plan(session, lease_id, after=after, at=at, is_simple=not (prefix or force or sync))
+        return
     if force and not prefix:
         raise LocalError("-force is for -prefix only", hint=f"secretd lease revoke -force -prefix {lease_id}")
     if force:
@@ -71,14 +99,11 @@ def revoke(session: Session, lease_id: str, *, prefix: bool, force: bool, sync: 
     session.show_done(session.send("PUT", path, body=body), f"Success! {verb} {what}")
 
 
-@lease.command("list", examples="secretd lease list database/creds/\nsecretd lease list database/creds/app")
-@click.argument("prefix", default="")
-@pass_session
-def list_(session: Session, prefix: str) -> None:
-    """List the parts of lease ids under a prefix."""
-    where = prefix.strip("/")
-    path = f"{_PATH}/lookup/{where}/" if where else f"{_PATH}/lookup/"
-    show_keys(session, session.send("LIST", path), path=prefix or "the server")
+def _plan(session: Session, lease_id: str, *, after: str | None, at: str | None, is_simple: bool) -> None:
+    if not is_simple or (after and at):
+        raise LocalError("an end is planned for one lease, by --after or by --at, without other flags")
+    when = {"after": after} if after else {"at": at}
+    session.show(session.send("PUT", f"{_PATH}/revoke", body={"lease_id": lease_id} | when))
 
 
 @lease.command("count", examples="secretd lease count\nsecretd lease count -type=irrevocable")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ from secretd.sdk.fields import go_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
 
     from secretd.cli.base import Flags
 
@@ -135,18 +138,38 @@ def _plain(table: Table) -> str:
     return "\n".join([table.title, *lines] if table.title else lines) + "\n"
 
 
-def _print_rich(table: Table) -> None:
+def draw(blocks: Iterable[Table | str]) -> RenderableType:
+    """What :func:`print_view` prints, for a screen that is drawn again and again: cut at its edges."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(
+        *(
+            Text(make_printable(block)) if isinstance(block, str) else _rich_table(block, overflow="ellipsis")
+            for block in blocks
+        )
+    )
+
+
+def _rich_table(table: Table, *, overflow: Literal["ignore", "ellipsis"]) -> RichTable:
     from rich import box  # 40 ms that only a terminal pays
-    from rich.cells import cell_len
-    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in table.headers:
-        drawn.add_column(Text(header), no_wrap=True, overflow="ignore")
+        drawn.add_column(Text(header), no_wrap=True, overflow=overflow)
     for row in table.rows:
         drawn.add_row(*(Text(make_printable(cell)) for cell in row))
+    return drawn
+
+
+def _print_rich(table: Table) -> None:
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.text import Text
+
+    drawn = _rich_table(table, overflow="ignore")
     # Never cut or fold: a lease id must survive being copied from the screen. So the console is as
     # wide as the widest cells want it, whatever the terminal's width is.
     widest = [max(map(cell_len, cells)) for cells in zip(table.headers, *table.rows, strict=True)]

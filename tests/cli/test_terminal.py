@@ -135,3 +135,13 @@ def test_interrupt_at_a_prompt_ends_quietly(dev_server: Any, tmp_path: Path) -> 
     shown = _type(["login"], environment=environment, prompt="Token", answer="\x04")
     assert "Traceback" not in shown.screen
     assert shown.code != 0
+
+
+def test_top_is_drawn_again_in_place(dev_server: Any, tmp_path: Path) -> None:
+    """A watch of leases looks as often as it was told, redraws its place on the screen, and ends with 0."""
+    environment = _environment(dev_server.address, tmp_path, dev_server.token)
+    shown = _type(["lease", "top", "--count=2", "--interval=0.2"], environment=environment)
+    assert shown.code == 0, shown.screen
+    assert shown.screen.count("oldest end unproved") >= 2 or shown.screen.count("pending") >= 2
+    assert "\x1b[" in shown.screen
+    assert "Traceback" not in shown.screen
