@@ -173,7 +173,7 @@ class Pipeline:
         return row is not None
 
     async def undelivered(self, response: Response) -> None:
-        """The answer could not be written: what it gave out is held by nobody. A renewal's has no data: its lease stays."""
+        """The answer could not be written: what it gave out is held by nobody. A renewal gave out nothing."""
         if response.lease is not None and response.data is not None:
             await self._issuer.undelivered(response.lease.id)
 
