@@ -13,7 +13,7 @@ from datetime import datetime
 from secretd.engines.database.account import rotate
 from secretd.engines.database.root import RootAccount
 from secretd.engines.database.schedule import is_key_of, list_due, move, storage_now
-from secretd.engines.database.static_roles import StaticAccount
+from secretd.engines.database.static_account import StaticAccount
 from secretd.sdk.engine import Mount, System, Timer
 from secretd.sdk.errors import ConflictError, InvalidRequestError, NotFoundError, SecretdError, TargetError
 from secretd.sdk.storage import View

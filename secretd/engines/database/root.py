@@ -20,6 +20,7 @@ from secretd.engines.database.connections import (
 from secretd.engines.database.roles import bits_of, require_strong
 from secretd.engines.database.rotation import begin
 from secretd.engines.database.schemas import Connection, Named, Target, config_key
+from secretd.sdk.engine import System
 from secretd.sdk.errors import ConflictError, InvalidRequestError, NotFoundError
 from secretd.sdk.fields import Sensitive
 from secretd.sdk.plugin import Target as Described
@@ -33,7 +34,7 @@ Pair = tuple[Versioned[Target], Versioned[Connection] | None]
 class RootAccount(Account):
     """A target's admin."""
 
-    def __init__(self, system: Any, view: View, target_id: str) -> None:
+    def __init__(self, system: System, view: View, target_id: str) -> None:
         super().__init__(system, view)
         self.target_id = target_id
         self.what = root_what(target_id)

@@ -6,12 +6,11 @@ change is in doubt, the passwords in question are tried. Deleting a role leaves 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from secretd.engines.database.account import Account, Held, Means, rotate
-from secretd.engines.database.connections import measure, missing, warn_of_policy
-from secretd.engines.database.roles import bits_of, is_allowed, require_strong
+from secretd.engines.database.account import Held, rotate
+from secretd.engines.database.connections import measure, warn_of_policy
 from secretd.engines.database.rotation import Rotation, begin
 from secretd.engines.database.schedule import move, storage_now
 from secretd.engines.database.schemas import (
@@ -20,74 +19,22 @@ from secretd.engines.database.schemas import (
     Named,
     StaticFields,
     StaticRole,
-    config_key,
     require_name,
     role_key,
     statements,
     static_key,
 )
+from secretd.engines.database.static_account import StaticAccount, find_connection, schedule_next, what
 from secretd.sdk.clock import rfc3339
 from secretd.sdk.errors import InvalidRequestError, NotFoundError, TargetError
 from secretd.sdk.fields import Sensitive
 from secretd.sdk.path import Nothing
 from secretd.sdk.request import Call
 from secretd.sdk.response import Response, names
-from secretd.sdk.storage import NEW, View, decode, find, save
+from secretd.sdk.storage import NEW, decode, find
 
 MIN_PERIOD = 5  # seconds, as Vault's
 _MAX_USERNAME = 255
-
-
-class StaticAccount(Account):
-    """A static role's account."""
-
-    def __init__(self, system: Any, view: View, name: str) -> None:
-        super().__init__(system, view)
-        self.name = name
-        self.what = what(name)
-
-    async def read(self, view: View) -> Held | None:
-        """The role."""
-        entry = await view.get(static_key(self.name))
-        if entry is None:
-            return None
-        role = decode(entry.value, StaticRole)
-        return Held(role.rotation, role, (entry.version,), role.rotation.due_time)
-
-    async def write(self, view: View, held: Held) -> None:
-        """The role."""
-        await save(view, static_key(self.name), held.record, version=held.versions[0])
-
-    async def means(self) -> Means:
-        """The connection's admin sets it."""
-        role = await find(self.view, static_key(self.name), StaticRole)
-        if role is None:
-            raise NotFoundError
-        connection = await find_connection(self.view, self.name, role.db_name)
-        policy = role.password_policy or connection.password_policy
-        require_strong(connection, await bits_of(self.system, policy))
-        return Means(connection.target_id, connection.target, role.username, role.rotation_statements, policy)
-
-    async def adopt(self, held: Held, password: Sensitive) -> None:
-        """The next rotation is a period after this one."""
-        _schedule(held.record)
-
-
-def what(name: str) -> str:
-    """The name of a static role's rotation in the schedule."""
-    return f"static.{name}"
-
-
-async def find_connection(view: View, name: str, db_name: str) -> Connection:
-    """The connection of a role; InvalidRequestError if it is not there or does not serve the role."""
-    connection = await find(view, config_key(db_name), Connection)
-    if connection is None:
-        raise missing(db_name)
-    if not is_allowed(name, connection.allowed_roles):
-        raise InvalidRequestError(
-            f'"{name}" is not an allowed role', hint=f"add it to allowed_roles of config/{db_name}"
-        )
-    return connection
 
 
 async def list_names(call: Call, _: Nothing) -> Response:
@@ -137,7 +84,7 @@ async def write(call: Call, fields: StaticFields) -> None:
     _require_same(role, fields)
     _apply(role, fields)
     await warn_of_policy(call, role.password_policy)
-    _schedule(role)
+    schedule_next(role)
     held = Held(role.rotation, role, (entry.version,), due_before)
     await StaticAccount(call.system, call.view, fields.name).keep(held)
 
@@ -258,12 +205,6 @@ def _apply(role: StaticRole, fields: StaticFields) -> None:
     role.rotation_statements = statements(fields.rotation_statements, role.rotation_statements)
     config = fields.credential_config or CredentialConfig(password_policy=role.password_policy)
     role.password_policy = config.password_policy
-
-
-def _schedule(role: StaticRole) -> None:
-    last = role.rotation.last_time
-    if last is not None:
-        role.rotation.schedule(last + timedelta(seconds=role.period))
 
 
 def _refuse(fields: StaticFields) -> None:

@@ -18,7 +18,7 @@ from secretd.engines.database.account import rotate
 from secretd.engines.database.due import rotate_due
 from secretd.engines.database.root import RootAccount
 from secretd.engines.database.schemas import Connection, config_key
-from secretd.engines.database.static_roles import StaticAccount
+from secretd.engines.database.static_account import StaticAccount
 from secretd.sdk.errors import TargetError
 from secretd.sdk.plugin import ChangePassword
 from secretd.sdk.request import READ, UPDATE

@@ -10,7 +10,7 @@ import pytest
 
 from secretd.engines.database.due import rotate_due
 from secretd.engines.database.schemas import StaticRole, static_key
-from secretd.engines.database.static_roles import StaticAccount
+from secretd.engines.database.static_account import StaticAccount
 from secretd.sdk.errors import (
     ConflictError,
     InvalidRequestError,
