@@ -1,6 +1,5 @@
 -- Who holds what: an operator's questions. Each query is led by what its index is for; the other filters only drop rows.
--- Pages go by id, and
--- OFFSET 0 keeps the second table a look-up by id: then the limit ends the work, whatever the planner thinks of the filters.
+-- Pages go by id. OFFSET 0 keeps the second table a look-up by id: then the limit ends the work, whatever the planner thinks of the filters.
 -- No recipe is read. `now()` and not `clock_timestamp()` where an index is to be used: these answers decide nothing.
 
 -- name: list_leases_of_account
