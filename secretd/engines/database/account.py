@@ -161,7 +161,7 @@ class _Turn:
         if candidate is not None:
             return None  # an older one must not be believed while this one may arrive
         await self._require_nothing_late(means)
-        for password in rejected[1:]:
+        for password in rejected:  # the newest again: it may have arrived since
             if await self.account.can_log_in(means, password):
                 return password
         return None

@@ -166,7 +166,7 @@ async def _require_no_rotation(call: Call, before: Connection | None) -> None:
 def _require_settled(connection: Connection) -> None:
     """The name goes, and leases stay: which password revokes them must be known before."""
     root = connection.target.root
-    if root is not None and (root.candidate is not None or root.rejected):
+    if root is not None and root.is_in_doubt:
         raise ConflictError(
             "it is not proved which password the last root rotation left",
             hint="rotate-root finishes it; a password written to the connection replaces it",

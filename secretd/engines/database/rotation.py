@@ -54,6 +54,11 @@ class Rotation(msgspec.Struct, kw_only=True):
         """Whether ``current`` is certainly what the target accepts."""
         return self.candidate is None and not self.rejected and self.current is not None
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether another password than ``current`` may be the one that works."""
+        return self.candidate is not None or (bool(self.rejected) and self.late_until is not None)
+
     def is_busy(self, now: datetime) -> bool:
         """Whether a daemon works on it."""
         return self.busy_until is not None and self.busy_until > now

@@ -84,9 +84,12 @@ async def test_a_refusal_leaves_the_connection_as_it_was(connected: Mounted, tar
     assert (await stored(connected)).details["password"] == target.accounts["admin"] == "a-password"
     shown = await connected.data(READ, "config/c")
     assert shown["root_rotation"] == {"attempts": 1, "last_error": "target_refused"}
+    await connected.ask(UPDATE, "config/c", connection_url="elsewhere")  # the password is not in doubt
+    await connected.ask(UPDATE, "config/c", connection_url="u")
     target.rejection = None
     await connected.ask(UPDATE, "rotate-root/c")
     assert "root_rotation" not in await connected.data(READ, "config/c")
+    await connected.ask(DELETE, "config/c")
 
 
 async def test_an_unanswered_change_is_found_out_by_the_schedule(connected: Mounted, target: Any) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from secretd.engines.database import static_roles
 from secretd.engines.database.account import rotate
 from secretd.engines.database.due import rotate_due
 from secretd.engines.database.root import RootAccount
@@ -21,7 +22,7 @@ from secretd.engines.database.schemas import Connection, config_key
 from secretd.engines.database.static_account import StaticAccount
 from secretd.sdk.errors import TargetError
 from secretd.sdk.plugin import ChangePassword
-from secretd.sdk.request import READ, UPDATE
+from secretd.sdk.request import DELETE, READ, UPDATE
 from secretd.sdk.storage import find
 from support.scene import PLUGIN
 
@@ -163,6 +164,34 @@ async def test_a_static_role_logs_in_wherever_its_rotation_was_cut(played: Scene
     assert seen[-1] == "after commit"
     assert len(seen) > 15
     assert {"before change_password", "after change_password", "before probe"} <= set(points.passed)
+
+
+async def test_a_first_rotation_that_was_cut_is_finished_or_was_never_begun(played: Scene) -> None:
+    """The role is not there and the account as it was, or the schedule finishes it and its password logs in."""
+    account = await static_account(played)
+    mount, name = played.database, f"static-{played.token}"
+    for point in range(200):
+        await mount.ask(DELETE, "static-roles/s")
+        await played.run(f"""ALTER ROLE "{name}" PASSWORD 'by-hand'""")
+        points = Points(point)
+        inner = mount.system.plugins[PLUGIN]
+        mount.system.plugins[PLUGIN] = CutPlugin(inner, points)  # type: ignore[assignment]
+        call = mount.call(UPDATE, "static-roles/s", db_name="app", username=name, rotation_period="1h")
+        call.view = CutView(mount.view, points)  # type: ignore[assignment]
+        with contextlib.suppress(Cut):
+            await static_roles.write(call, mount.fields(call))
+            points.passed.append("whole")
+        mount.system.plugins[PLUGIN] = inner
+        if await mount.exists("static-roles/s"):
+            await age(account)
+            await look(played)
+            login = await mount.data(READ, "static-creds/s")
+        else:
+            login = {"username": name, "password": "by-hand"}
+        assert await played.can_log_in(login), points.passed
+        if points.passed[-1:] == ["whole"]:
+            break
+    assert point > 15
 
 
 async def test_the_admin_logs_in_wherever_root_rotation_was_cut(played: Scene) -> None:
