@@ -118,6 +118,12 @@ async def age(account: Account, *, late: float = 60.0) -> None:
     await account.change(older)
 
 
+async def end_sessions(scene: Scene) -> None:
+    """The dead daemon's plugin is gone, too: whoever comes next must log in."""
+    admin = f"admin-{scene.token}"
+    await scene.run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{admin}'")
+
+
 async def look(scene: Scene) -> None:
     """Another daemon's schedule."""
     mount = scene.database
@@ -204,6 +210,7 @@ async def test_the_admin_logs_in_wherever_root_rotation_was_cut(played: Scene) -
     for point in range(200):
         async with dying(played, account, point) as points:
             await rotate(account)
+        await end_sessions(played)
         await age(account)
         await look(played)
         found = await find(mount.view, config_key("app"), Connection)
