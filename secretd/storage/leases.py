@@ -85,17 +85,19 @@ class Leases:
         return await self._pool.execute("end_lease", lease_id, self.generation, reason) > 0
 
     async def end_prefix(self, prefix: str, reason: str) -> list[str]:
-        """Rule 13 for all under a path; earlier failures there are due now, too. The ids it ended."""
-        ended = await self._end_range(prefix, reason)
+        """Rule 13 for all under a path; earlier failures there are due now, too. The ids of all that are not over."""
+        await self._end_range(prefix, reason)
         await self._hasten_range(prefix)
-        return ended
-
-    @again_after_conflict
-    async def _end_range(self, prefix: str, reason: str) -> list[str]:
         rows = await self._pool.fetch(
-            "end_leases_by_prefix", 0, prefix, after_prefix(prefix), self.generation, reason
+            "list_open_leases_by_prefix", 0, prefix, after_prefix(prefix), self.generation
         )
         return [row[0] for row in rows]
+
+    @again_after_conflict
+    async def _end_range(self, prefix: str, reason: str) -> None:
+        await self._pool.execute(
+            "end_leases_by_prefix", 0, prefix, after_prefix(prefix), self.generation, reason
+        )
 
     @again_after_conflict
     async def _hasten_range(self, prefix: str) -> None:
@@ -163,10 +165,10 @@ class Leases:
         )
         return {row[0] for row in rows}
 
-    async def count_open(self, lease_ids: Sequence[str]) -> tuple[int, int]:
-        """Of these: how many are not over, and how many of those failed at least once."""
-        row = await self._pool.fetchrow("count_open_leases", list(lease_ids))
-        return (0, 0) if row is None else (row["open"], row["failed"])
+    async def list_open(self, lease_ids: Sequence[str]) -> dict[str, int]:
+        """Of these, those that are not over: id → failed attempts to end it."""
+        rows = await self._pool.fetch("list_open_leases", list(lease_ids))
+        return {row[0]: row[1] for row in rows}
 
     async def find(self, lease_id: str) -> Row | None:
         """One lease that is not over, with the operators' columns."""

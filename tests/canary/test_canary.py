@@ -32,7 +32,7 @@ _LOUD = {
     "log_min_messages": "debug1",
     "log_error_verbosity": "verbose",
 }
-_TARGETS_FAULT = {"POST db/config/bad", "POST db/config/far", "GET db/creds/broken"}
+_TARGETS_FAULT = {"GET db/creds/broken"}
 _ABSENT = {"GET db/config/bad", "GET db/config/far"}
 _AUDIT = """
 [[audit]]

@@ -131,7 +131,7 @@ def _use_database(daemon: Daemon, marks: Secrets, target: Target) -> None:
     daemon.must("PUT", "sys/leases/renew", {"lease_id": given["lease_id"]})
     daemon.must("PUT", "sys/leases/lookup", {"lease_id": given["lease_id"]})
     bad = target.connection() | {"password": marks.mark("wrong admin password")}
-    assert daemon.send("POST", f"{mount}/config/bad", bad).status == 500
+    assert daemon.send("POST", f"{mount}/config/bad", bad).status == 400
     url = f"postgresql://u:{marks.mark('password in the URL')}@127.0.0.1:1/x?nonsense=1"
     assert (
         daemon.send("POST", f"{mount}/config/bad", target.connection() | {"connection_url": url}).status

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -182,23 +183,22 @@ class Revoker:
             )
 
     async def wait_until_over(self, lease_ids: Sequence[str]) -> None:
-        """Return when these rows are over; raise when one failed (trying goes on). Rule 20: the row decides."""
+        """Return when these rows are over; raise when one fails from now on (trying goes on). The row decides (20)."""
+        before = await self._leases.list_open(lease_ids)
         self.wake()
         while True:
             ended = self._ended
-            still_open, failed = await self._leases.count_open(lease_ids)
+            still_open = await self._leases.list_open(list(before))
             if not still_open:
                 return
-            if failed:
+            if any(attempts > before[lease_id] for lease_id, attempts in still_open.items()):
                 raise UnavailableError(
-                    f"{still_open} of {len(lease_ids)} leases could not be ended yet",
+                    f"{len(still_open)} of {len(lease_ids)} leases could not be ended yet",
                     hint="secretd goes on trying; see `secretd lease irrevocable` and the target's state",
                 )
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN):
                     await ended.wait()
-            except TimeoutError:
-                continue
 
 
 def _code(error: Exception) -> str:

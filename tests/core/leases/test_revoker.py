@@ -20,6 +20,7 @@ rule    test
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -342,3 +343,28 @@ def test_only_past_the_deadline_is_a_proof_for_the_never_activated() -> None:
     assert model.is_proved(replace(absent, past=True), was_issued=False)
     for outcome in ("busy", "present", "error"):
         assert not model.is_proved(End("x", outcome, past=True), was_issued=True)
+
+
+async def test_a_synchronous_end_waits_for_those_under_way(n: Nursery) -> None:
+    """What somebody ended before, without waiting, is among what a synchronous revoke by prefix waits for (S6)."""
+    first, second = await n.lease(), await n.lease()
+    await n.leases.end(first, "revoked")
+    await n.leases.claim_due(10, 60)  # by a daemon that does not come back
+
+    waited_for = await n.leases.end_prefix("db/", "revoked")
+
+    assert set(waited_for) == {first, second}
+
+
+async def test_an_earlier_failure_does_not_end_the_wait(n: Nursery) -> None:
+    """A failure from before is no news: a synchronous revoke waits for the attempt that it asked for."""
+    lease_id = await n.lease()
+    await n.leases.end(lease_id, "revoked")
+    (claim,) = await n.leases.claim_due(10, 60)
+    await n.leases.fail([(claim, "target_down", 900.0)])
+    waiting = asyncio.create_task(n.revoker.wait_until_over(await n.leases.end_prefix("db/", "revoked")))
+
+    await n.turn()
+
+    await asyncio.wait_for(waiting, 30)
+    assert (await n.row())["state"] == "revoked"

@@ -76,7 +76,7 @@ FROM lease_facts f WHERE f.id = l.id AND f.mount_id = $1 AND l.generation = $2 A
 -- $4 generation
 -- $5 reason
 UPDATE leases SET state = 'revoking', expire_time = least(expire_time, clock_timestamp()), due_time = clock_timestamp(), end_reason = $5
-WHERE namespace_id = $1 AND id >= $2 AND id < $3 AND generation = $4 AND state IN ('pending', 'active') RETURNING id;
+WHERE namespace_id = $1 AND id >= $2 AND id < $3 AND generation = $4 AND state IN ('pending', 'active');
 
 -- name: hasten_leases_by_prefix
 -- An operator asks again: failed ends under a path are due now.
@@ -171,11 +171,18 @@ WHERE namespace_id = $1 AND id >= $2 AND id < $3 AND generation = $4 AND state I
 -- $1 id
 SELECT state, attempts, last_error, extract(epoch FROM expire_time - clock_timestamp())::float8 AS lease_duration FROM leases WHERE id = $1;
 
--- name: count_open_leases
--- Of these leases, how many are not over, and how many of them failed at least once.
+-- name: list_open_leases
+-- Of these leases, those that are not over, and how often their end has failed.
 -- $1 ids
-SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 0) AS failed FROM leases
-WHERE id = ANY ($1::text[]) AND state IN ('pending', 'active', 'revoking');
+SELECT id, attempts FROM leases WHERE id = ANY ($1::text[]) AND state IN ('pending', 'active', 'revoking');
+
+-- name: list_open_leases_by_prefix
+-- All leases under a path that are not over.
+-- $1 namespace id
+-- $2 prefix
+-- $3 first id after the prefix's range
+-- $4 generation
+SELECT id FROM leases WHERE namespace_id = $1 AND id >= $2 AND id < $3 AND generation = $4 AND state IN ('pending', 'active', 'revoking');
 
 -- name: find_lease
 -- One lease that is not over, with the operators' columns.
