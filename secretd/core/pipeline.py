@@ -59,7 +59,6 @@ _CAPABILITY = {
     Operation.LIST: Capability.LIST,
 }
 _CREATE_AND_UPDATE = {"create", "update"}
-_UNCOUNTED = "sys/internal/ui/mounts"  # every `bao kv` command asks it first; it costs no use
 _NOTHING_CLEAR = ClearKeys()
 
 
@@ -87,6 +86,7 @@ class _Way:
     trail: Trail | None = None
     caller: Caller = ANONYMOUS
     denial: SecretdError | None = None
+    is_last_use: bool = False
 
 
 class Pipeline:
@@ -134,12 +134,7 @@ class Pipeline:
         way = await self._identify(request)  # (2)
         denial = way.denial or await self._authorise(way) or _unwrappable(request)  # (3) (4)
         broker, builder = self._audit()
-        if broker.is_enabled:  # (5)
-            trail = way.trail = self._begin_trail(builder, way)
-            refusal = () if denial is None else (trail.response_entry(None, error=denial),)
-            await broker.record(trail.request_entry(error=denial), *refusal)
-        if denial is not None:
-            raise denial
+        await self._admit(broker, builder, way, denial)  # (5)
         response: Response | None = None
         error: BaseException | None = None
         try:
@@ -151,6 +146,22 @@ class Pipeline:
             await self._conclude(broker, way, response, error)  # (9)
         await self._faults.reach("5.answered")
         return response  # (10)
+
+    async def _admit(
+        self, broker: AuditBroker, builder: EntryBuilder, way: _Way, denial: SecretdError | None
+    ) -> None:
+        """(5) Record what is asked, and its refusal; a refused last use is a last use all the same."""
+        try:
+            if broker.is_enabled:
+                trail = way.trail = self._begin_trail(builder, way)
+                refusal = () if denial is None else (trail.response_entry(None, error=denial),)
+                await broker.record(trail.request_entry(error=denial), *refusal)
+            if denial is not None:
+                raise denial
+        except BaseException:
+            if way.is_last_use:
+                await self._shelter.run(self._end_used_up(way))
+            raise
 
     def body_limit(self, path: str, operation: Operation) -> int:
         """The bytes that a route declares to need; 0 = no more than any other. Asks no storage."""
@@ -219,17 +230,20 @@ class Pipeline:
             operation = Operation.CREATE if await self._creates(way, acl) else request.operation
             acl.require(_CAPABILITY[operation], request.path, request.data, wrap_ttl=request.wrap_ttl)
             if row is not None and row.sudo:
-                acl.require_sudo(request.path)
-        counts = way.token is not None and way.token.num_uses and not request.path.startswith(_UNCOUNTED)
-        if counts and way.token is not None and await self._tokens.use(way.token.id) is None:
-            raise PermissionDeniedError
+                acl.require_sudo(request.path, is_list=operation is LIST)
+        if way.token is not None and way.token.num_uses:
+            left = await self._tokens.use(way.token.id)
+            if left is None:
+                raise PermissionDeniedError
+            way.is_last_use = left == 0
 
     async def _creates(self, way: _Way, acl: Acl) -> bool:
-        """Whether this is an UPDATE of what is not there; False where that makes no difference to the rights."""
+        """Whether this is an UPDATE of what is not there; asked only where that decides."""
         request, row = way.request, way.row
         if request.operation is not UPDATE or row is None or row.exists is None:
             return False
-        if set(acl.capabilities(request.path)) >= _CREATE_AND_UPDATE:  # one rule decides about both
+        # One rule decides about both. Who has both is let in, who has neither is not: no engine need be asked.
+        if len(_CREATE_AND_UPDATE.intersection(acl.capabilities(request.path))) != 1:
             return False
         return not await row.exists(self._call(way), row.decode(request.data, way.holes or {}))
 
@@ -329,7 +343,7 @@ class Pipeline:
         try:
             if way.trail is not None:
                 await broker.record(way.trail.response_entry(response, error=error))
-            await self._count_use(way)
+            await self._end_used_up(way)
         except BaseException:
             if response is not None:
                 await self._shelter.run(self._take_back(response))
@@ -342,15 +356,13 @@ class Pipeline:
             token_id = self._keys.hash_token(response.auth.client_token)
             await self._token_service.end(token_id, "undelivered")
 
-    async def _count_use(self, way: _Way) -> None:
+    async def _end_used_up(self, way: _Way) -> None:
         """A token whose last use this was ends when it has been served."""
         token = way.token
-        if token is None or token.num_uses == 0 or token.uses_left > 1:
+        if token is None or not way.is_last_use:
             return
         try:
-            left = await self._tokens.find(token.id)
-            if left is not None and left.uses_left <= 0:
-                await self._token_service.end(token.id, "used up")
+            await self._token_service.end(token.id, "used up")
         except SecretdError as trouble:
             log.warning("token.end_delayed", accessor=token.accessor, error=trouble.code)
 

@@ -21,6 +21,8 @@ from secretd.system.call import has_sudo, own_token
 
 _OLD = 30 * 86400.0  # seconds that an ended token stays for those who ask why
 _BATCH = 1000
+_MOST_USES = 2**31 - 1
+_LONGEST_NAME = 512  # characters; each lease of the token has the name in an index
 _NOT_IN_DISPLAY_NAME = re.compile(r"[^a-zA-Z0-9-]")
 
 
@@ -262,6 +264,10 @@ def _wish(fields: CreateFields, *, orphan: bool) -> Wish:
             raise InvalidRequestError(f"{name} must be positive")
     if (fields.num_uses or 0) < 0:
         raise InvalidRequestError("number of uses cannot be negative")
+    if (fields.num_uses or 0) > _MOST_USES:
+        raise InvalidRequestError(f"number of uses is at most {_MOST_USES}")
+    if len(fields.display_name or "") > _LONGEST_NAME:
+        raise InvalidRequestError(f"display_name is longer than {_LONGEST_NAME} characters")
     name = _NOT_IN_DISPLAY_NAME.sub("-", fields.display_name or "token").removesuffix("-")
     return Wish(
         id=fields.id.reveal() if fields.id else "",

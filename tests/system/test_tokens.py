@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
+from secretd.core.tokens.service import Wish
 from secretd.sdk.errors import InvalidRequestError, PermissionDeniedError
-from secretd.sdk.request import UPDATE
+from secretd.sdk.fields import Sensitive
+from secretd.sdk.request import READ, UPDATE, Request
 
 _MAKER = """
 path "auth/token/create" { capabilities = ["update"] }
@@ -196,3 +200,78 @@ async def test_tidy_removes_what_is_long_over(root: Any) -> None:
     token = await root.new_token(policies=["default"])
     assert (await root.ask(UPDATE, "auth/token/tidy")).warnings
     assert await token.read("auth/token/lookup-self")
+
+
+async def test_a_token_in_its_last_second_makes_none(root: Any) -> None:
+    """No time is left for a child: it must not become one that never ends, least of all root's."""
+    maker = await root.new_token(policies=["root"], ttl="1h")
+    parts = root.core.parts
+    row = await parts.tokens.find(parts.keys.hash_token(maker.token))
+    dying = dataclasses.replace(row, ttl=0.4)
+    mount = parts.caches.router.by_path("auth/token/").mount
+    for wish in (Wish(policies=("root",), ttl=3600), Wish(policies=("a",))):
+        with pytest.raises(InvalidRequestError, match="no time is left"):
+            await parts.token_service.create(dying, wish, mount=mount, has_sudo=True)
+
+
+async def test_the_last_use_ends_a_token_whoever_else_uses_it(
+    root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two requests at once one has the last use: the token is over after both."""
+    token = await root.new_token(num_uses=2)
+    parts = root.core.parts
+    both, look = asyncio.Barrier(2), parts.tokens.look
+
+    async def look_together(*args: Any) -> Any:
+        found = await look(*args)
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(parts.tokens, "look", look_together)
+    await asyncio.gather(*(token.read("auth/token/lookup-self") for _ in range(2)))
+    assert await parts.tokens.find(parts.keys.hash_token(token.token)) is None
+
+
+async def test_a_last_use_that_is_refused_ends_the_token_too(root: Any) -> None:
+    """A request that is refused after its use was counted leaves no used-up token with its leases."""
+    token = await root.new_token(num_uses=1)
+    parts = root.core.parts
+    wrapped = Request("r", READ, "auth/token/lookup-self", {}, token=Sensitive(token.token), wrap_ttl=60)
+    with pytest.raises(InvalidRequestError, match="wrapping"):
+        await root.core.pipeline.handle(wrapped)
+    assert await parts.tokens.find(parts.keys.hash_token(token.token)) is None
+
+
+async def test_default_is_given_by_those_who_have_it(root: Any) -> None:
+    """A token without the default policy cannot give it to a child, said or unsaid."""
+    maker = await root.new_token(_MAKER, no_default_policy=True)
+    name = (await root.read("auth/token/lookup", token=maker.token))["policies"]
+    child = await maker.new_token(policies=name)
+    assert (await root.read("auth/token/lookup", token=child.token))["policies"] == name
+    with pytest.raises(InvalidRequestError, match="subset of parent"):
+        await maker.new_token(policies=[*name, "default"])
+
+
+@pytest.mark.parametrize("wish", [{"num_uses": 2**31}, {"display_name": "x" * 3000}])
+async def test_a_wish_beyond_storage_is_the_callers_error(root: Any, wish: dict[str, Any]) -> None:
+    """What no column or index holds is a 400 before storage is asked."""
+    with pytest.raises(InvalidRequestError):
+        await root.new_token(**wish)
+
+
+async def test_listing_and_sudo_are_of_one_rule(root: Any) -> None:
+    """The rule that decides about a LIST is the one that must have sudo, with its closing slash or without."""
+    path = "auth/token/accessors"
+    good = await root.new_token(f'path "{path}/" {{ capabilities = ["list", "sudo"] }}')
+    assert await good.list(path)
+    split = f'path "{path}/" {{ capabilities = ["list"] }} path "{path}" {{ capabilities = ["sudo"] }}'
+    with pytest.raises(PermissionDeniedError):
+        await (await root.new_token(split)).list(path)
+
+
+async def test_who_may_not_write_learns_nothing_of_the_row(root: Any) -> None:
+    """Without create and update the engine is not asked whether something is there."""
+    await root.write("sys/auth/userpass", type="userpass")
+    token = await root.new_token(policies=["default"])
+    with pytest.raises(PermissionDeniedError):
+        await token.write("auth/userpass/users/no name", password="x")

@@ -97,11 +97,7 @@ class Acl:
         """Raise PermissionDeniedError unless the policies grant this. ``wrap_ttl`` is in seconds."""
         if self.is_root:
             return
-        is_list = bool(capability & _LISTING)
-        # A listing means what is below, with or without the slash that a client wrote.
-        if is_list and not path.endswith("/"):
-            path += "/"
-        grant = self._exact.get(path) or self._find_grant(path, is_list=is_list)
+        grant = self._decider(path, is_list=bool(capability & _LISTING))
         if grant is None or not grant.bits & capability:
             raise PermissionDeniedError
         if grant.limits is not None:
@@ -109,11 +105,11 @@ class Acl:
             if capability & _WITH_PARAMETERS:
                 require_parameters(grant.limits, data)
 
-    def require_sudo(self, path: str) -> None:
+    def require_sudo(self, path: str, *, is_list: bool = False) -> None:
         """Raise PermissionDeniedError unless the rule that decides about the path has ``sudo``."""
         if self.is_root:
             return
-        grant = self._find_grant(path, is_list=path.endswith("/"))
+        grant = self._decider(path, is_list=is_list)
         if grant is None or not grant.bits & _SUDO:
             raise PermissionDeniedError
 
@@ -138,6 +134,12 @@ class Acl:
             for bucket in self._buckets.values()
             for grant in bucket
         )
+
+    def _decider(self, path: str, *, is_list: bool) -> Grant | None:
+        """The one rule of a request. A listing means what is below, with or without its closing slash."""
+        if is_list and not path.endswith("/"):
+            path += "/"
+        return self._exact.get(path) or self._find_grant(path, is_list=is_list)
 
     def _find_grant(self, path: str, *, is_list: bool) -> Grant | None:
         found = self._exact.get(path)

@@ -62,6 +62,8 @@ class TokenService:
             raise InvalidRequestError("expiring root tokens cannot create non-expiring root tokens")
         is_orphan = wish.no_parent or wish.orphan
         span, max_ttl = _spans(wish, mount, None if is_orphan else parent.ttl)
+        if span.seconds <= 0 and not never_ends:  # storage takes 0 for "never", which a dying root could give
+            raise InvalidRequestError("no time is left for a child", hint="renew the parent first")
         token = wish.id or random_token("hvs.", 24)
         new = NewToken(
             id=self._keys.hash_token(token),
@@ -165,9 +167,10 @@ def _policies_of(parent: TokenRow, wish: Wish, *, has_sudo: bool) -> tuple[str, 
     if wanted == (ROOT,):
         return wanted
     may_choose = has_sudo or parent.is_root
-    if not may_choose and not set(wanted) <= {*parent.policies, DEFAULT}:
+    if not may_choose and not set(wanted) <= set(parent.policies):
         raise InvalidRequestError("child policies must be subset of parent")
-    default = () if wish.no_default_policy else (DEFAULT,)
+    has_default = DEFAULT in parent.policies or (may_choose and bool(asked))
+    default = (DEFAULT,) if has_default and not wish.no_default_policy else ()
     return normalise_policy_names(
         [*(p for p in wanted if not wish.no_default_policy or p != DEFAULT), *default]
     )
