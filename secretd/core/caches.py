@@ -84,4 +84,7 @@ class Caches:
             )
         if had is None or now.audit != had.audit:
             await self._reload_audit()
+        if not self._barrier.is_open:  # sealed meanwhile: what was forgotten stays so
+            self.forget()
+            raise SealedError
         self._generations = now

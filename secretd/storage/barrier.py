@@ -65,7 +65,7 @@ class Barrier:
     async def reload(self) -> None:
         """Read the keyring again: another daemon rotated it."""
         if self.is_open:
-            self._keyring = await self._load(self._root_key)
+            self._replace(await self._load(self._root_key))
 
     async def rotate(self) -> None:
         """Begin another term. Daemons notice by the generation, or by a term that they do not know."""
@@ -82,7 +82,12 @@ class Barrier:
             if not changed:
                 raise ConflictError("another daemon rotated meanwhile")
             await transaction.execute("bump_keyring", 0)
-        self._keyring = rotated
+        self._replace(rotated)
+
+    def _replace(self, keyring: Keyring) -> None:
+        """Take a newer keyring, unless somebody sealed while it was on its way: that is not undone."""
+        if self.is_open:
+            self._keyring = keyring
 
     async def save_count(self) -> None:
         """Add our encryptions to the stored count, and rotate a term that has encrypted enough."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from secretd.sdk.errors import InvalidRequestError, PermissionDeniedError
+from secretd.sdk.errors import InvalidRequestError, PermissionDeniedError, SealedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,3 +62,20 @@ async def test_devices_need_sudo(root: Any, tmp_path: Path) -> None:
         await weak.write("sys/audit/file", type="file", options={"file_path": str(tmp_path / "a")})
     with pytest.raises(PermissionDeniedError):
         await weak.delete("sys/audit/file")
+
+
+async def test_nothing_is_served_unrecorded_while_devices_open_again(
+    root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between an unseal and its audit devices there is no broker to ask, not one without devices."""
+    keeper = root.core.parts.audit
+    heads = keeper._known_heads
+
+    async def look_meanwhile() -> Any:
+        with pytest.raises(SealedError):
+            keeper.tools()
+        return await heads()
+
+    monkeypatch.setattr(keeper, "_known_heads", look_meanwhile)
+    await keeper.open()
+    keeper.tools()

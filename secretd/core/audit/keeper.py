@@ -66,17 +66,17 @@ class AuditKeeper:
         await self.close()
         keys = self._keys.loaded
         redactor = Redactor(keys.audit)
-        self._builder = EntryBuilder(redactor, self._clock)
         broker = AuditBroker(redactor, node=self._node, chain_key=keys.chain, clock=self._clock)
         heads = await self._known_heads()
         for spec in self._configured:
             await broker.add(spec, known=heads.get(spec.path), must_open=False)
-        self._broker = broker
+        self._broker, self._builder = broker, EntryBuilder(redactor, self._clock)
 
     async def close(self) -> None:
-        """When the daemon ends: write what is pending."""
-        if self._broker is not None:
-            await self._save(await self._broker.close())
+        """When the daemon ends: write what is pending. Nothing is recorded, hence nothing served, from here."""
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await self._save(await broker.close())
 
     def reopen(self) -> None:
         """SIGHUP."""
