@@ -41,6 +41,7 @@ _METHODS = {
 _WITH_BODY = {Operation.UPDATE, Operation.PATCH}
 _TRUE = {"true", "1", "t", "True", "TRUE"}
 _LONGEST_TOKEN = 4096
+_MOST, _DIGITS = 2**31 - 1, 10  # of a page; Python refuses to read a number of thousands of digits
 _CONTROL_PARAMETERS = {"list", "help", "after", "limit"}
 
 
@@ -122,9 +123,12 @@ def _parameters(query: MultiMapping[str], operation: Operation) -> dict[str, Any
 
 
 def _limit(text: str) -> int:
-    if not text.removeprefix("-").isdecimal():
+    digits = text.removeprefix("-")
+    if not digits.isdecimal():
         raise InvalidRequestError("limit is a whole number")
-    return max(0, min(int(text), 2**31 - 1))
+    if digits != text:
+        return 0
+    return min(int(digits), _MOST) if len(digits) <= _DIGITS else _MOST
 
 
 def _wrap_ttl(text: str) -> int | None:

@@ -13,6 +13,7 @@ import structlog
 
 from secretd.core.leases.model import back_off
 from secretd.core.parts import Parts
+from secretd.sdk.engine import Engine, Timer
 from secretd.sdk.errors import NoHandlerError, SecretdError
 
 log = structlog.get_logger()
@@ -67,15 +68,23 @@ async def run_timers(parts: Parts) -> None:
         name, epoch = row["name"], row["claim_epoch"]
         try:
             route = parts.caches.router.by_id(row["mount_id"])
-            timer = next(timer for timer in route.engine.timers if timer.name == name)
-            await timer.run(parts.system, parts.mounts.view(row["mount_id"]), route.mount)
-        except (SecretdError, StopIteration) as error:
-            code = error.code if isinstance(error, SecretdError) else NoHandlerError.code
+            await _timer(route.engine, name).run(
+                parts.system, parts.mounts.view(row["mount_id"]), route.mount
+            )
+        except Exception as error:  # a bug in one engine must not keep the others from their turn
+            code = error.code if isinstance(error, SecretdError) else type(error).__name__
             log.warning("timer.failed", timer=name, error=code)
             wait = back_off(row["attempts"])
             await parts.pool.execute("fail_timer", row["mount_id"], name, epoch, code, wait)
         else:
             await parts.pool.execute("finish_timer", row["mount_id"], name, epoch)
+
+
+def _timer(engine: Engine, name: str) -> Timer:
+    for timer in engine.timers:
+        if timer.name == name:
+            return timer
+    raise NoHandlerError
 
 
 async def finish_mounts(parts: Parts) -> None:

@@ -18,6 +18,8 @@ _RETRYABLE = frozenset({"40001", "40P01", "55P03"})  # serialisation, deadlock, 
 _SLOW = frozenset({"57014", "25P03", "25P04"})  # statement and transaction time-outs
 _READ_ONLY = "25006"  # a primary that became a standby: another connection may find the new one
 _LOGIN = frozenset({"28000", "28P01", "3D000"})
+# A value out of its type's range, or too long for an index.
+_VALUES = frozenset({"22000", "22001", "22003", "22008", "54000"})
 _FATAL_CLASSES = frozenset({"08", "53", "57", "58", "XX"})
 
 
@@ -72,6 +74,8 @@ def translate(error: BaseException, *, query: str) -> SecretdError:
         return conflict
     if state in ("22021", "22P05"):  # NUL and the like
         return InvalidRequestError("the text holds a character that storage cannot keep")
+    if state in _VALUES:
+        return InvalidRequestError(f"storage cannot hold a value of this request (SQLSTATE {state})")
     if state in _SLOW:
         return StorageUnavailableError("storage took too long")
     if state[:2] in _FATAL_CLASSES or state == _READ_ONLY:
