@@ -183,12 +183,17 @@ async def _first_start(config: Config, core: Core, options: ServerOptions | None
 @contextlib.asynccontextmanager
 async def _revoking(parts: Parts) -> AsyncIterator[None]:
     """The revoker at work. Should it ever end by an error, so does the daemon: leases must not live on unseen."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(parts.revoker.serve())
-        try:
-            yield
-        finally:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(parts.revoker.serve())
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as several:
+        raise several.exceptions[
+            0
+        ] from None  # the first is the cause; a start's own error comes through as it is
 
 
 @contextlib.asynccontextmanager

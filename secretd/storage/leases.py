@@ -84,14 +84,21 @@ class Leases:
         """Rule 13; whether it was pending or active."""
         return await self._pool.execute("end_lease", lease_id, self.generation, reason) > 0
 
-    async def end_prefix(self, prefix: str, reason: str) -> list[str]:
-        """Rule 13 for all under a path; earlier failures there are due now, too. The ids of all that are not over."""
+    async def end_prefix(self, prefix: str, reason: str) -> dict[str, int]:
+        """Rule 13 for all under a path; earlier failures there are due now, too.
+
+        All that are not over: id → how often its end had failed before this call.
+        """
+        before = await self._list_range(prefix)
         await self._end_range(prefix, reason)
         await self._hasten_range(prefix)
+        return {lease_id: before.get(lease_id, 0) for lease_id in await self._list_range(prefix)}
+
+    async def _list_range(self, prefix: str) -> dict[str, int]:
         rows = await self._pool.fetch(
             "list_open_leases_by_prefix", 0, prefix, after_prefix(prefix), self.generation
         )
-        return [row[0] for row in rows]
+        return {row[0]: row[1] for row in rows}
 
     @again_after_conflict
     async def _end_range(self, prefix: str, reason: str) -> None:

@@ -5,7 +5,7 @@ Old and new paths are rows of their own, so a policy on one says nothing about t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -244,7 +244,7 @@ class End:
             await self._parts.leases.end_prefix(lease_id, "revoked")
         else:
             await self._parts.leases.end(lease_id, "revoked")
-        await self._settle([lease_id], sync=sync)
+        await self._settle({lease_id: row["attempts"]}, sync=sync)
 
     async def _end_logins(self, prefix: str, *, sync: bool) -> None:
         """Tokens that logins under this path gave out."""
@@ -256,14 +256,15 @@ class End:
                 hint="revoke-prefix/auth/<mount>, or revoke tokens by accessor",
             )
         due = await self._parts.mounts.end_logins(route.record.id, "revoked by prefix", under=under)
-        await self._settle(due, sync=sync)
+        await self._settle(dict.fromkeys(due, 0), sync=sync)
 
-    async def _settle(self, lease_ids: Sequence[str], *, sync: bool) -> None:
+    async def _settle(self, ended: Mapping[str, int], *, sync: bool) -> None:
+        """Wake the revoker and wait if asked to; ``ended``: id → how often its end had failed before."""
         revoker = self._parts.revoker
         revoker.wake()
-        if sync and lease_ids:
+        if sync and ended:
             deadline = self._parts.about.request_deadline
-            await wait_for(revoker.wait_until_over(lease_ids), deadline=deadline, what="the leases are")
+            await wait_for(revoker.wait_until_over(ended), deadline=deadline, what="the leases are")
 
 
 def _require_id(lease_id: str) -> str:
@@ -293,4 +294,4 @@ def _limit(text: str) -> int:
         return _MOST
     if not text.isdecimal():
         raise InvalidRequestError("limit is a whole number, or none")
-    return min(int(text), _MOST)
+    return min(int(text), _MOST) if len(text) <= len(str(_MOST)) else _MOST

@@ -147,7 +147,7 @@ class Mounts:
         """Wait for the leases of the mount itself; those of its logins' tokens are at other mounts and follow."""
         mounts = self._parts.mounts
         if record.kind == "secret":
-            await self._parts.revoker.wait_until_over(due)
+            await self._parts.revoker.wait_until_over(dict.fromkeys(due, 0))
         while not await mounts.finish_disabling(record):
             await asyncio.sleep(_PAUSE)  # for leases that were ending already, here or on another daemon
 

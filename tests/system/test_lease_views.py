@@ -122,7 +122,7 @@ async def test_a_failing_end_is_seen_and_tried_again(names: Any, lender: Any) ->
     lender.is_broken = False
     assert await names.write("sys/leases/retry", lease_id=lease_id) == {"retried": 1}
     await names.core.parts.revoker.run_once()
-    await names.core.parts.revoker.wait_until_over([lease_id])
+    await names.core.parts.revoker.wait_until_over({lease_id: 0})
     assert lender.accounts == {"name-2"}
     again = await names.ask(UPDATE, "sys/leases/retry", prefix="names/")
     assert (again.data, len(again.warnings)) == ({"retried": 0}, 1)
@@ -251,7 +251,7 @@ async def test_a_plan_for_now_is_an_end(names: Any, lender: Any) -> None:
     lease_id = await names.lease("names/creds/r")
     assert (await names.write("sys/leases/revoke", lease_id=lease_id, at="2020-01-01T00:00:00Z"))["ttl"] == 0
     await names.core.parts.revoker.run_once()
-    await names.core.parts.revoker.wait_until_over([lease_id])
+    await names.core.parts.revoker.wait_until_over({lease_id: 0})
     assert not lender.accounts
 
 

@@ -239,3 +239,16 @@ async def test_metrics_count_leases_by_state(names: Any) -> None:
     assert b'secretd_leases{state="active"} 1.0' in text
     assert b"secretd_unsealed 1.0" in text
     assert b"creds" not in text
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+async def test_a_moment_at_the_edge_of_time_is_the_callers_error(root: Any, moment: str) -> None:
+    """A moment whose UTC is no year that storage's driver knows is a 400."""
+    with pytest.raises(InvalidRequestError):
+        await root.write("sys/leases/revoke", lease_id="a/b", at=moment)
+
+
+async def test_an_endless_limit_is_a_limit(root: Any) -> None:
+    """Thousands of digits are a whole number, and cost nothing."""
+    seen = await root.read("sys/leases", type="irrevocable", limit="9" * 5000)
+    assert seen["lease_count"] == 0

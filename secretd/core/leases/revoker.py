@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -182,9 +182,11 @@ class Revoker:
                 attempts=claim.attempts + 1,
             )
 
-    async def wait_until_over(self, lease_ids: Sequence[str]) -> None:
-        """Return when these rows are over; raise when one fails from now on (trying goes on). The row decides (20)."""
-        before = await self._leases.list_open(lease_ids)
+    async def wait_until_over(self, before: Mapping[str, int]) -> None:
+        """Return when these rows are over; raise when one failed again (trying goes on). The row decides (rule 20).
+
+        ``before``: id → how often its end had failed when the caller asked for it.
+        """
         self.wake()
         while True:
             ended = self._ended
@@ -193,7 +195,7 @@ class Revoker:
                 return
             if any(attempts > before[lease_id] for lease_id, attempts in still_open.items()):
                 raise UnavailableError(
-                    f"{len(still_open)} of {len(lease_ids)} leases could not be ended yet",
+                    f"{len(still_open)} of {len(before)} leases could not be ended yet",
                     hint="secretd goes on trying; see `secretd lease irrevocable` and the target's state",
                 )
             with contextlib.suppress(TimeoutError):

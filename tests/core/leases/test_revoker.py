@@ -270,7 +270,7 @@ async def test_another_generation_matches_no_row(n: Nursery) -> None:
     assert not await old.end(lease_id, "revoked")
     assert await old.extend(lease_id, 100, until) is None
     assert await old.shorten(lease_id, 1) is None
-    assert await old.end_prefix("db/", "revoked") == []
+    assert await old.end_prefix("db/", "revoked") == {}
     await age(n.sql, seconds=601)
     assert await old.claim_due(10, 60) == []
 

@@ -19,7 +19,7 @@ async def test_sync_waits_for_the_row(n: Nursery) -> None:
     await n.leases.end(lease_id, "revoked")
     n.leases.silence("finish", "lost")
     n.leases.silence("fail", "lost")
-    waiting = asyncio.create_task(n.revoker.wait_until_over([lease_id]))
+    waiting = asyncio.create_task(n.revoker.wait_until_over({lease_id: 0}))
     await n.turn()
     assert n.ward.accounts == {}
     assert not waiting.done()
@@ -33,7 +33,7 @@ async def test_sync_sees_what_another_daemon_finished(n: Nursery) -> None:
     """The waiting daemon reads the row, whoever moved it."""
     lease_id = await n.lease()
     await n.leases.end(lease_id, "revoked")
-    waiting = asyncio.create_task(n.revoker.wait_until_over([lease_id]))
+    waiting = asyncio.create_task(n.revoker.wait_until_over({lease_id: 0}))
     async with nursery(n.dsn, is_first=False) as other:
         await other.turn()
     await asyncio.wait_for(waiting, 20)
@@ -44,7 +44,7 @@ async def test_sync_tells_a_failure(n: Nursery) -> None:
     lease_id = await n.lease()
     await n.leases.end(lease_id, "revoked")
     n.ward.verdicts = {"v-1": "error"}
-    waiting = asyncio.create_task(n.revoker.wait_until_over([lease_id]))
+    waiting = asyncio.create_task(n.revoker.wait_until_over({lease_id: 0}))
     await n.turn()
     with pytest.raises(UnavailableError):
         await waiting

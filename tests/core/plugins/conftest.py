@@ -159,5 +159,5 @@ async def supervisor(plugin_folder: Path) -> AsyncIterator[PluginSupervisor]:
     """A supervisor that allows the hostile plugin, with short deadlines."""
     adopt_orphans()
     catalog = PluginCatalog(allow=["hostile-plugin"])
-    async with PluginSupervisor(catalog, reach=Reach(deadline=1.0, concurrency=2)) as running:
+    async with PluginSupervisor(catalog, reach=Reach(deadline=2.0, concurrency=2)) as running:
         yield running

@@ -177,12 +177,12 @@ SELECT state, attempts, last_error, extract(epoch FROM expire_time - clock_times
 SELECT id, attempts FROM leases WHERE id = ANY ($1::text[]) AND state IN ('pending', 'active', 'revoking');
 
 -- name: list_open_leases_by_prefix
--- All leases under a path that are not over.
+-- All leases under a path that are not over, and how often their end has failed.
 -- $1 namespace id
 -- $2 prefix
 -- $3 first id after the prefix's range
 -- $4 generation
-SELECT id FROM leases WHERE namespace_id = $1 AND id >= $2 AND id < $3 AND generation = $4 AND state IN ('pending', 'active', 'revoking');
+SELECT id, attempts FROM leases WHERE namespace_id = $1 AND id >= $2 AND id < $3 AND generation = $4 AND state IN ('pending', 'active', 'revoking');
 
 -- name: find_lease
 -- One lease that is not over, with the operators' columns.
