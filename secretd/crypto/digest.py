@@ -10,8 +10,6 @@ import secrets
 import string
 import uuid
 
-from secretd.sdk.errors import PermissionDeniedError
-
 SIZE = 32  # bytes of every hash of this module
 CHAIN_START = bytes(SIZE)  # what stands before the first entry of a chain
 
@@ -26,11 +24,6 @@ def keyed_hash(key: bytes, value: bytes | str) -> bytes:
     return hmac.digest(key, _raw(value), "sha256")
 
 
-def salted_hmac_text(key: bytes, value: bytes | str) -> str:
-    """Vault's text of an audited value: ``hmac-sha256:`` and 64 hex digits."""
-    return "hmac-sha256:" + keyed_hash(key, value).hex()
-
-
 def chain(key: bytes, previous: bytes, entry: bytes) -> bytes:
     """The link after ``previous`` (32 bytes, at first CHAIN_START) that vouches for all entries so far."""
     if len(previous) != SIZE:  # a fixed length keeps previous and entry apart
@@ -41,12 +34,6 @@ def chain(key: bytes, previous: bytes, entry: bytes) -> bytes:
 def equal(left: bytes | str, right: bytes | str) -> bool:
     """Whether both are the same bytes (text as UTF-8), in a time that does not tell where they differ."""
     return hmac.compare_digest(_raw(left), _raw(right))
-
-
-def require_equal(left: bytes | str, right: bytes | str) -> None:
-    """Raise PermissionDeniedError unless :func:`equal`."""
-    if not equal(left, right):
-        raise PermissionDeniedError
 
 
 def random_token(prefix: str, length: int = 24) -> str:

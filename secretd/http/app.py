@@ -128,10 +128,3 @@ def _where(error: BaseException) -> str:
         place = f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
         trace = trace.tb_next
     return place
-
-
-class NoMeter:
-    """Counts nothing."""
-
-    def observe(self, operation: str, path: str, status: int, seconds: float) -> None:
-        """Return."""

@@ -17,7 +17,7 @@ from multidict import MultiMapping
 
 from secretd.http.body import read_object
 from secretd.http.paths import canonical_path
-from secretd.http.proxy import client_address
+from secretd.http.proxy import client_address, is_trusted
 from secretd.http.tls import peer_chain
 from secretd.sdk.errors import (
     InvalidRequestError,
@@ -144,12 +144,11 @@ def _wrap_ttl(text: str) -> int | None:
 def _address(request: BaseRequest, trusted: Sequence[Network]) -> str:
     """The client's address; a trusted proxy may say another."""
     address = client_address(request)
-    forwarded = request.headers.get("X-Forwarded-For")
-    if not forwarded or not trusted or not address:
+    forwarded = request.headers.getall("X-Forwarded-For", ()) if trusted else ()
+    if not forwarded or not is_trusted(address, trusted):
         return address
     try:
-        if any(ipaddress.ip_address(address) in network for network in trusted):
-            return str(ipaddress.ip_address(forwarded.rpartition(",")[2].strip()))
+        # The last word of the last header is the proxy's own: some proxies add a header beside the client's.
+        return str(ipaddress.ip_address(forwarded[-1].rpartition(",")[2].strip()))
     except ValueError:
         raise InvalidRequestError("X-Forwarded-For is not a list of addresses") from None
-    return address

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import ipaddress
+from types import SimpleNamespace
+from typing import Any
 
-from secretd.http.decode import _limit
+import pytest
+from multidict import CIMultiDict
+
+from secretd.http.decode import _address, _limit
 from secretd.sdk.errors import InvalidRequestError
 
 
@@ -18,3 +23,21 @@ def test_a_limit_is_a_number() -> None:
     """Anything else is a 400."""
     with pytest.raises(InvalidRequestError):
         _limit("ten")
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "address"),
+    [
+        ("10.0.0.1", ("192.0.2.9", "198.51.100.7"), "198.51.100.7"),  # the proxy added a header of its own
+        ("10.0.0.1", ("192.0.2.9, 198.51.100.7",), "198.51.100.7"),
+        ("::ffff:10.0.0.1", ("198.51.100.7",), "198.51.100.7"),
+        ("192.0.2.1", ("198.51.100.7",), "192.0.2.1"),
+        ("10.0.0.1", (), "10.0.0.1"),
+    ],
+)
+def test_the_proxys_own_word_is_the_address(peer: str, headers: tuple[str, ...], address: str) -> None:
+    """A client that sends X-Forwarded-For itself does not choose its address."""
+    request: Any = SimpleNamespace(
+        protocol=None, remote=peer, headers=CIMultiDict(("X-Forwarded-For", text) for text in headers)
+    )
+    assert _address(request, [ipaddress.ip_network("10.0.0.0/8")]) == address

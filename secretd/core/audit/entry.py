@@ -18,7 +18,7 @@ from secretd.sdk.errors import SecretdError
 
 if TYPE_CHECKING:
     from secretd.sdk.engine import Mount
-    from secretd.sdk.request import Caller, Request
+    from secretd.sdk.request import Request
     from secretd.sdk.response import Response, TokenGrant
 
 
@@ -36,19 +36,6 @@ class Holder:
     token_ttl: int = 0
     token_issue_time: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of_caller(cls, caller: Caller, *, token_type: str = "service") -> Holder:  # noqa: S107 -- a kind
-        """What a caller alone tells, where the token's record is not at hand."""
-        return cls(
-            accessor=caller.accessor,
-            display_name=caller.display_name,
-            policies=caller.policies,
-            token_policies=caller.policies,
-            entity_id=caller.entity_id,
-            token_type=token_type,
-            metadata=caller.metadata,
-        )
 
 
 NO_HOLDER = Holder()

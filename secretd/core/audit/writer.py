@@ -50,11 +50,6 @@ class Slot:
         self._waiting_entries = 0
         self._lost = 0  # entries turned away since the last write began
 
-    @property
-    def is_threaded(self) -> bool:
-        """Whether writes leave the loop."""
-        return self._work is not None
-
     async def open(self) -> None:
         """Open the device, off the loop, and choose its way. AuditError if it cannot be opened."""
         try:

@@ -11,7 +11,7 @@ from secretd.core.audit.redact import Redactor
 from secretd.sdk.engine import Mount
 from secretd.sdk.errors import PermissionDeniedError
 from secretd.sdk.fields import Sensitive
-from secretd.sdk.request import READ, UPDATE, Caller, Request
+from secretd.sdk.request import READ, UPDATE, Request
 from secretd.sdk.response import LeaseGrant, Response, TokenGrant
 
 REDACTOR = Redactor(bytes(range(32)))
@@ -150,9 +150,3 @@ def test_bytes_that_are_no_text_cannot_stop_an_entry(builder):
     request.path = "secret/\udcff"
     entry = json.loads(builder.begin(request).request_entry())
     assert entry["request"]["path"] == "secret/\\udcff"
-
-
-def test_a_holder_can_be_made_of_a_caller():
-    """What an engine's caller tells is enough for an entry."""
-    holder = Holder.of_caller(Caller("d", "acc", "ent", "key", ("p",), {"m": "n"}))
-    assert (holder.accessor, holder.policies, holder.metadata) == ("acc", ("p",), {"m": "n"})
