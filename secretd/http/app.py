@@ -44,18 +44,18 @@ class App:
     """Handles requests of all listeners."""
 
     def __init__(
-        self, pipeline: Pipeline, *, deadline: float, max_body: int, is_dev: bool, meter: Meter,
-        trusted: Sequence[Network] = (),
-    ) -> None:  # fmt: skip
+        self, pipeline: Pipeline, *, deadline: float, max_body: int, is_dev: bool, meter: Meter
+    ) -> None:
         self._pipeline = pipeline
         self._deadline = deadline
         self._max_body = max_body
         self._is_dev = is_dev
         self._meter = meter
-        self._trusted = trusted
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+    async def handle(
+        self, request: web.BaseRequest, *, trusted: Sequence[Network] = ()
+    ) -> web.StreamResponse:
+        """Answer one request; ``trusted``: the proxies that its listener believes."""
         began = time.perf_counter()
         head: Head | None = None
         asked: Request | None = None
@@ -63,7 +63,7 @@ class App:
             self._require_no_web_page(request)  # (1)
             head = read_head(request)
             async with asyncio.timeout(self._deadline):
-                asked = await self._read(request, head)  # (2)
+                asked = await self._read(request, head, trusted)  # (2)
                 response = await self._pipeline.handle(asked)  # (3)
         except TimeoutError:
             answer: web.StreamResponse = self._refuse(ClockError(), asked)
@@ -75,11 +75,11 @@ class App:
         self._meter.observe(operation, head.path if head else "", answer.status, time.perf_counter() - began)
         return answer
 
-    async def _read(self, request: web.BaseRequest, head: Head) -> Request:
+    async def _read(self, request: web.BaseRequest, head: Head, trusted: Sequence[Network]) -> Request:
         length = request.content_length
         is_small = head.operation not in _WITH_BODY or (length is not None and length <= SMALL_BODY)
         limit = SMALL_BODY if is_small else await self._large(head)
-        return await read_request(request, head, limit=limit, trusted=self._trusted)
+        return await read_request(request, head, limit=limit, trusted=trusted)
 
     async def _large(self, head: Head) -> int:
         """(2) The bytes that a route may take: its token first, so that mounts are known as they are now."""

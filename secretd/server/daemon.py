@@ -160,7 +160,6 @@ async def serve(
             max_body=config.api.max_request_bytes,
             is_dev=config.is_dev,
             meter=core.parts.metrics,
-            trusted=[network for listener in config.listeners for network in listener.trusted_proxies],
         )
         listeners = await stack.enter_async_context(
             Listeners(config.listeners, app, Scrape(core.parts).render)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,7 +51,8 @@ class Listeners:
         """Begin to listen. ConfigError if an address or a TLS file cannot be used."""
         for listener in self._listeners:
             trusted = listener.trusted_proxies if listener.proxy_protocol else None
-            handler = self._with_open_metrics if listener.unauthenticated_metrics else self._app.handle
+            believing = partial(self._app.handle, trusted=listener.trusted_proxies)
+            handler = partial(self._or_metrics, believing) if listener.unauthenticated_metrics else believing
             runner = VerbRunner(handler, shutdown_timeout=_DRAIN, trusted_proxies=trusted)
             await runner.setup()
             self._runners.append(runner)
@@ -63,10 +65,12 @@ class Listeners:
                 ) from None
             log.info("listener.open", address=str(listener.address), tls=listener.has_tls)
 
-    async def _with_open_metrics(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _or_metrics(
+        self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], request: web.BaseRequest
+    ) -> web.StreamResponse:
         """A listener that says so serves its metrics to whoever asks without a token."""
         if request.raw_path != _METRICS or request.method != "GET" or "X-Vault-Token" in request.headers:
-            return await self._app.handle(request)
+            return await handle(request)
         text, kind = await self._scrape()
         return web.Response(body=text, headers={"Content-Type": kind, **COMMON_HEADERS})
 
