@@ -104,7 +104,7 @@ def test_a_silent_server(open_daemon: StartDaemon, cluster: Cluster) -> None:
 
 
 def test_connections_that_are_cut(open_daemon: StartDaemon, cluster: Cluster) -> None:
-    """A restart of the server's backends costs no request that had not begun."""
+    """Where the server's backends end, a request is served, or told to come again and then served."""
     with database(cluster) as dsn:
         daemon = open_daemon(storage_url=dsn)
         _fill(daemon)
@@ -112,7 +112,11 @@ def test_connections_that_are_cut(open_daemon: StartDaemon, cluster: Cluster) ->
         end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         for _ in range(3):
             asyncio.run(cluster.execute(end))
-            assert daemon.send("GET", "kv/x").status == 200
+            reply = daemon.send("GET", "kv/x")
+            if reply.status == 503:  # the end was on its way while the query was sent: nobody knows what ran
+                assert "retry-after" in reply.headers
+                reply = daemon.send("GET", "kv/x")
+            assert reply.status == 200, reply.body
         daemon.kill()
 
 

@@ -122,7 +122,7 @@ async def test_a_failing_end_is_seen_and_tried_again(names: Any, lender: Any) ->
     lender.is_broken = False
     assert await names.write("sys/leases/retry", lease_id=lease_id) == {"retried": 1}
     await names.core.parts.revoker.run_once()
-    await names.core.parts.revoker.wait_until_over({lease_id: 0})
+    await names.core.parts.revoker.wait_until_over({lease_id: seen["attempts"]})
     assert lender.accounts == {"name-2"}
     again = await names.ask(UPDATE, "sys/leases/retry", prefix="names/")
     assert (again.data, len(again.warnings)) == ({"retried": 0}, 1)
