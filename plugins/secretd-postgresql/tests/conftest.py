@@ -31,7 +31,7 @@ class PostgresSession(Session):
     async def works(self) -> bool:
         try:
             return bool(await self.connection.fetchval("SELECT 1"))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
             return False
 
 
