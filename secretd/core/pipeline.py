@@ -308,7 +308,7 @@ class Pipeline:
             "list_pages": request.list_pages,
         }
         if route.engine.kind == "system":
-            return SystemCall(**shared, request=request, token=way.token, acl=way.acl)  # type: ignore[arg-type]
+            return SystemCall(**shared, request=request, token=way.token, acl=way.acl)  # type: ignore[arg-type]  # as below
         return Call(**shared)  # type: ignore[arg-type]  # one dict for both kinds of call
 
     def _begin_trail(self, builder: EntryBuilder, way: _Way) -> Trail:

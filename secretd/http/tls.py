@@ -44,7 +44,7 @@ class ChainObject(ssl.SSLObject):
     def peer_chain(self) -> list[bytes]:
         """Return what the client sent, leaf first, as DER. Proved is only that it holds the leaf's key."""
         inner: Any = self  # public only from Python 3.13, where it fails without a certificate
-        sent = inner._sslobj.get_unverified_chain() or []  # noqa: SLF001
+        sent = inner._sslobj.get_unverified_chain() or []  # noqa: SLF001 -- public from Python 3.13 on
         return [
             certificate.public_bytes(_ssl.ENCODING_DER) for certificate in sent if certificate is not None
         ]

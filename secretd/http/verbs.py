@@ -168,7 +168,7 @@ class VerbParser:
     def _is_full(self, fresh: int) -> bool:
         protocol: Any = self._protocol
         waiting = len(protocol._messages) + fresh  # noqa: SLF001 -- runner.py checks the names
-        return bool(protocol._reading_paused or waiting >= protocol._max_msg_queue_size)  # noqa: SLF001
+        return bool(protocol._reading_paused or waiting >= protocol._max_msg_queue_size)  # noqa: SLF001 -- as above
 
     def _feed(self, piece: bytes, out: list[Any]) -> tuple[bool, bytes]:
         messages, upgraded, tail = self._feed_inner(piece)

@@ -180,7 +180,7 @@ def _default_address(listeners: tuple[Listener, ...]) -> str:
     for listener in listeners:
         address = listener.address
         if not address.is_unix:
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 -- read, not bound
             shown = ListenAddress(host=host, port=address.port)
             return f"{'https' if listener.has_tls else 'http'}://{shown}"
     return "http://localhost"

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg  # type: ignore[import-untyped]  # it ships no types; this module alone imports it
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")  # the session ended: nothing is definite
 
